@@ -1,0 +1,53 @@
+PYTHON ?= python3
+PROFILE ?= quick
+
+BIN := .venv/bin
+REMI := $(BIN)/python -m remi
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help paper test notebooks readme lock clean distclean
+
+help:  ## list the targets
+	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+paper: .venv/.ready  ## every figure, table and verdict; PROFILE=quick (default), desk or paper
+	$(REMI) paper --profile $(PROFILE)
+
+test: .venv/.ready  ## lint, types, tests, and every notebook against its stored outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(REMI) sweep all --profile quick
+	$(BIN)/pytest
+	$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout=3600 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+notebooks: .venv/.ready  ## re-execute the notebooks in place
+	$(REMI) notebooks
+
+readme: .venv/.ready  ## regenerate the table in README.md
+	$(REMI) readme
+
+lock:  ## resolve requirements.lock again (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate -o requirements.lock
+
+clean:  ## remove runs, builds and caches
+	rm -rf runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+distclean: clean  ## clean, and remove .venv
+	rm -rf .venv
+
+# The stamps come last, so an interrupted installation starts again from an empty .venv.
+.venv/.locked: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
+		{ echo "remi needs Python 3.11 to 3.13; PYTHON=$(PYTHON) is not. For example: make paper PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing requirements.lock into .venv (a few minutes)"
+	@$(PYTHON) -m venv --clear .venv
+	@$(PIP) install --require-hashes -r requirements.lock
+	@touch $@
+
+.venv/.ready: .venv/.locked pyproject.toml
+	@$(PIP) install --no-build-isolation --no-deps -e .
+	@touch $@

@@ -1,0 +1,10 @@
+"""Mutual-information losses that train: six bounds, their regularized twins, and the paper they come from, reproduced.
+
+Everything is in nats. Start with `Scores`, `estimators.get` and the notebook `00_start_here`.
+"""
+
+from remi import estimators
+from remi.scores import Scores
+
+__all__ = ["Scores", "estimators"]
+__version__ = "0.1.0"

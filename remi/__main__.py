@@ -1,0 +1,116 @@
+"""Command line: `python -m remi COMMAND`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status is 0 only when all of it worked."""
+    from remi import experiments
+
+    parser = argparse.ArgumentParser(prog="python -m remi", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="train one specification: a JSON file, or - for a stack per line on standard input")
+    run.add_argument("spec")
+    for name, text in (("sweep", "train every missing run of a figure or table"), ("status", "what is done and what is missing")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("what", nargs="?", default="all", choices=["all", *experiments.PLANS])
+        command.add_argument("--profile", default="quick", choices=experiments.PROFILES)
+        if name == "sweep":
+            command.add_argument("--processes", type=int, default=2, help="processes of one thread each")
+    paper = commands.add_parser("paper", help="sweep, notebooks, tables, claims and report")
+    paper.add_argument("--profile", default="quick", choices=experiments.PROFILES)
+    commands.add_parser("notebooks", help="execute the notebooks in place at quick").add_argument("names", nargs="*")
+    commands.add_parser("readme", help="refresh the generated part of README from the products")
+    commands.add_parser("doctor", help="versions, devices and data found")
+    options = parser.parse_args(arguments)
+    try:
+        return COMMANDS[options.command](options) or 0
+    except (ValueError, RuntimeError) as error:
+        print(f"remi {options.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(options: argparse.Namespace) -> None:
+    from remi import runs
+    from remi.specs import from_json
+
+    if options.spec == "-":
+        runs.serve(sys.stdin)
+        return
+    try:
+        specification = from_json(json.loads(Path(options.spec).read_text()))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"SPEC must be a JSON file with one specification; {options.spec}: {error}") from None
+    if runs.load(specification) is None:
+        runs.train([specification])
+    print(runs.folder(specification))
+
+
+def _selected(options: argparse.Namespace) -> list[Any]:
+    from remi import experiments
+
+    if options.what == "all":
+        return experiments.all_runs(options.profile)
+    return [run for group in experiments.groups(experiments.PLANS[options.what](options.profile)).values() for run in group]
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from remi import runs
+
+    runs.fill(_selected(options), options.processes)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from remi import runs
+
+    wanted = {runs.folder(run): run for run in _selected(options)}
+    found = [record for run in wanted.values() if (record := runs.load(run))]
+    print(f"{len(found)} of {len(wanted)} runs done in {runs.STORE}, {sum(not record.ok for record in found)} of them diverged")
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from remi import images, runs
+
+    for key, value in runs.environment().items():
+        print(f"{key:>12}: {value}")
+    print(f"{'runs':>12}: {runs.STORE}")
+    for name, load in images.DATASETS.items():
+        data = load()
+        sizes = f"{len(data.train_labels)} + {len(data.test_labels)} images, H(Y) = {data.true_mi:.4f} nats"
+        print(f"{name:>12}: {sizes}")
+
+
+def _paper(options: argparse.Namespace) -> None:
+    from remi import report
+
+    report.paper(options.profile)
+
+
+def _notebooks(options: argparse.Namespace) -> None:
+    from remi import notebooks
+
+    notebooks.refresh(options.names)
+
+
+def _readme(options: argparse.Namespace) -> None:
+    from remi import report
+
+    report.readme()
+
+
+COMMANDS = {
+    "run": _run,
+    "sweep": _sweep,
+    "status": _status,
+    "paper": _paper,
+    "notebooks": _notebooks,
+    "readme": _readme,
+    "doctor": _doctor,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,342 @@
+"""One frozen dataclass per figure and table: the only place where constants live.
+
+Every field says where its value is from: "paper", "code" (the authors' released code, where the paper is silent) or "ours".
+A profile changes the size, never the meaning.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from remi.estimators import BOUNDS, LABELS
+from remi.problems import GaussianStaircase, OneHot
+from remi.specs import CriticRun, EncoderRun, Run
+
+PROFILES = ("quick", "desk", "paper")
+
+Groups = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A loss as one figure uses it; `key` names it in products, `label` for readers."""
+
+    key: str
+    label: str
+    loss: str
+    lam: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a figure or table trains; `print` shows one field per line."""
+
+    profile: str
+    seeds: int
+
+    def runs(self) -> Groups:
+        """Every run, grouped by what the figure calls it."""
+        raise TypeError(f"{type(self).__name__} has no runs")
+
+    def __str__(self) -> str:
+        return "\n".join(f"{f.name:>14} = {_plain(getattr(self, f.name))}" for f in fields(self))
+
+
+@dataclass(frozen=True)
+class OneHotPlan(Plan):
+    """Section 3: a small critic on the one-hot problem (Figs. 1 to 5)."""
+
+    curves: tuple[Curve, ...] = ()
+    batch: int = 100  # paper
+    steps: int = 3000  # paper
+    lr: float = 0.1  # code: SGD without momentum
+    hidden: int = 64  # code: one ReLU layer, no bias on the output
+    symbols: int = 16  # code
+    stratified: bool = False  # ours: the control of claim explode-4
+
+    def runs(self) -> Groups:
+        """Seeds 0, 1, ... of every curve."""
+        return {
+            curve.key: [
+                CriticRun(
+                    loss=curve.loss,
+                    lam=curve.lam,
+                    options=curve.options,
+                    seed=seed,
+                    batch=self.batch,
+                    steps=self.steps,
+                    optimizer="sgd",
+                    lr=self.lr,
+                    hidden=(self.hidden,),
+                    problem=OneHot(self.symbols, self.stratified),
+                    output_bias=False,
+                )
+                for seed in range(self.seeds)
+            ]
+            for curve in self.curves
+        }
+
+
+@dataclass(frozen=True)
+class GaussianPlan(Plan):
+    """Section 5.3: a critic that follows a staircase of true values (Fig. 7)."""
+
+    curves: tuple[Curve, ...] = ()
+    steps_per_level: int = 4000  # paper; five levels, code
+    batch: int = 64  # paper
+    dim: int = 20  # paper
+    hidden: tuple[int, ...] = (256, 256)  # code
+    lr: float = 5e-4  # code: Adam
+    init_std: float = 0.05  # code: weights N(0, 0.05^2), zero biases
+    smoothing: int = 200  # code: span of the moving average that is drawn
+
+    @property
+    def problem(self) -> GaussianStaircase:
+        """The staircase."""
+        return GaussianStaircase(self.steps_per_level, self.dim)
+
+    def runs(self) -> Groups:
+        """Seeds 0, 1, ... of every curve."""
+        return {
+            curve.key: [
+                CriticRun(
+                    loss=curve.loss,
+                    lam=curve.lam,
+                    options=curve.options,
+                    seed=seed,
+                    batch=self.batch,
+                    steps=self.steps_per_level * len(self.problem.levels),
+                    optimizer="adam",
+                    lr=self.lr,
+                    hidden=self.hidden,
+                    problem=self.problem,
+                    init_std=self.init_std,
+                )
+                for seed in range(self.seeds)
+            ]
+            for curve in self.curves
+        }
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One data set with what its training takes."""
+
+    dataset: str
+    classes: int
+    batch: int
+    steps: int
+    hidden: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BenchmarkPlan(Plan):
+    """Section 5.1: encoders trained on labelled images with each loss (Table 2 and Fig. 6)."""
+
+    benchmarks: tuple[Benchmark, ...] = ()
+    tasks: tuple[str, ...] = ("slb", "clb")
+    curves: tuple[Curve, ...] = ()
+    ablation: tuple[Curve, ...] = ()  # ours: clip only and regularizer only, CLB on the 10-class data
+    lams: tuple[float, ...] = (0.1, 0.01, 0.001)  # paper
+    lr: float = 1e-3  # code: Adam
+
+    def cell(self, task: str, benchmark: Benchmark, curve: Curve, lam: float | None) -> list[EncoderRun]:
+        """The seeds of one setting; loss "untrained" takes no step."""
+        untrained = curve.loss == "untrained"
+        return [
+            EncoderRun(
+                loss=curve.loss,
+                lam=lam,
+                options=curve.options,
+                seed=seed,
+                batch=benchmark.batch,
+                steps=0 if untrained else benchmark.steps,
+                optimizer="adam",
+                lr=self.lr,
+                hidden=benchmark.hidden,
+                task=task,
+                dataset=benchmark.dataset,
+            )
+            for seed in range(self.seeds)
+        ]
+
+    def runs(self) -> Groups:
+        """Every cell, keyed "task/dataset/curve/lam"."""
+        groups: Groups = {}
+        for task in self.tasks:
+            for benchmark in self.benchmarks:
+                extra = self.ablation if task == "clb" and benchmark.classes == 10 else ()
+                for curve in (*self.curves, *extra, UNTRAINED):
+                    for lam in self.lams if curve.loss.startswith("re") else (None,):
+                        key = f"{task}/{benchmark.dataset}/{curve.key}/{lam}"
+                        groups[key] = self.cell(task, benchmark, curve, lam)
+        return groups
+
+
+UNTRAINED = Curve("untrained", "untrained", "untrained")
+CLIP = {"clip": "both"}  # tau is 10 by default, as in Table 1
+RELEASED = {"target_of": "released"}
+
+# Table 1 as each experiment uses it: the released code clips only the regularized NWJ and TUBA, and in the image
+# benchmarks both terms of SMILE; it evaluates JS with NWJ there, and pins its E_Q[softplus T] to 1 (theory: ReJS).
+GAUSSIAN_OPTIONS: dict[str, dict[str, Any]] = {"renwj": CLIP, "retuba": CLIP}
+IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
+    "smile": CLIP,
+    "resmile": CLIP,
+    "renwj": CLIP,
+    "retuba": CLIP,
+    "js": {"evaluate": "nwj"},
+    "rejs": {"evaluate": "nwj", "penalty": "softplus", "target": 1.0},
+}
+
+
+def _pairs(options: dict[str, dict[str, Any]], lam: float | None) -> tuple[Curve, ...]:
+    """The six bounds, each followed by its regularized twin."""
+    return tuple(
+        Curve(loss, LABELS[loss], loss, lam if loss.startswith("re") else None, options.get(loss, {}))
+        for name in BOUNDS
+        for loss in (name, "re" + name)
+    )
+
+
+def _ablation(lam: float | None) -> tuple[Curve, ...]:
+    """What Table 1 confounds: the clip alone and the regularizer alone."""
+    return tuple(
+        curve
+        for name, label in (("nwj", "NWJ"), ("tuba", "TUBA"))
+        for curve in (
+            Curve(f"{name}-clip", f"{label}, clip only", name, None, CLIP),
+            Curve(f"re{name}-noclip", f"Re{label}, no clip", "re" + name, lam),
+        )
+    )
+
+
+MINE, NWJ = Curve("mine", "MINE", "mine"), Curve("nwj", "NWJ", "nwj")
+TARGETS = (-5.0, -2.0, 0.0, 2.0, 5.0)  # code: C* of Fig. 4
+
+FIGURE1 = OneHotPlan("paper", 20, (MINE, NWJ))
+FIGURE3 = OneHotPlan("paper", 20, (MINE, NWJ), batch=32)
+FIGURE3_STRATIFIED = replace(FIGURE3, stratified=True)
+FIGURE3_SMALL_STEPS = replace(FIGURE3, curves=(NWJ,), lr=0.03, steps=6000)
+FIGURE4 = OneHotPlan(
+    "paper",
+    20,
+    tuple(Curve(f"remine-target{c:g}", f"ReMINE, C* = {c:g}", "remine", 0.1, {"target": c}) for c in TARGETS),
+    steps=1500,
+)
+FIGURE5 = OneHotPlan(
+    "paper",
+    20,
+    (
+        Curve("remine", "ReMINE", "remine", 1.0),
+        Curve("renwj-eq15", "ReNWJ, target of eq. 15", "renwj", 1.0),
+        Curve("renwj-released", "ReNWJ, released target", "renwj", 1.0, RELEASED),
+    ),
+    batch=32,
+)
+FIGURE5_GENTLE = OneHotPlan("paper", 20, (Curve("renwj-gentle", "ReNWJ, eq. 15, lam 0.1, batch 100", "renwj", 0.1),))
+FIGURE7 = GaussianPlan("paper", 5, _pairs(GAUSSIAN_OPTIONS, 1.0) + _ablation(1.0))
+DIGITS = (
+    Benchmark("digits", 10, 10, 40 * 143, (64, 512)),  # 40 epochs of 143 batches
+    Benchmark("digit-pairs", 100, 100, 600, (64, 512)),
+)
+TABLE2 = BenchmarkPlan("quick", 5, DIGITS, curves=_pairs(IMAGE_OPTIONS, None), ablation=_ablation(None))
+
+SIZES: dict[str, dict[str, Any]] = {
+    "onehot": {"quick": {"seeds": 5}, "desk": {}, "paper": {}},
+    "gaussian": {
+        "quick": {"seeds": 1, "steps_per_level": 500, "hidden": (128, 128)},
+        "desk": {"seeds": 1},
+        "paper": {},
+    },
+}
+
+
+def _sized(plans: dict[str, Plan], profile: str, kind: str) -> dict[str, Plan]:
+    check_profile(profile)
+    return {name: replace(plan, profile=profile, **SIZES[kind][profile]) for name, plan in plans.items()}
+
+
+def check_profile(profile: str) -> str:
+    """The profile itself.
+
+    Raises:
+        ValueError: it is unknown.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"profile must be one of {', '.join(PROFILES)}; got {profile!r}")
+    return profile
+
+
+def figure1(profile: str = "quick") -> dict[str, Plan]:
+    """Figs. 1 and 2: MINE drifts, NWJ does not."""
+    return _sized({"main": FIGURE1}, profile, "onehot")
+
+
+def figure3(profile: str = "quick") -> dict[str, Plan]:
+    """Fig. 3: both explode at batch 32; and two controls for the cause."""
+    plans: dict[str, Plan] = {"main": FIGURE3, "stratified": FIGURE3_STRATIFIED, "small-steps": FIGURE3_SMALL_STEPS}
+    return _sized(plans, profile, "onehot")
+
+
+def figure4(profile: str = "quick") -> dict[str, Plan]:
+    """Fig. 4: ReMINE's second term goes where C* says."""
+    return _sized({"main": FIGURE4}, profile, "onehot")
+
+
+def figure5(profile: str = "quick") -> dict[str, Plan]:
+    """Fig. 5: the regularized twins at batch 32, and ReNWJ with a gentler setting."""
+    return _sized({"main": FIGURE5, "gentle": FIGURE5_GENTLE}, profile, "onehot")
+
+
+def figure7(profile: str = "quick") -> dict[str, Plan]:
+    """Fig. 7: the staircase."""
+    return _sized({"main": FIGURE7}, profile, "gaussian")
+
+
+def table2(profile: str = "quick") -> dict[str, Plan]:
+    """Table 2 and Fig. 6: the image benchmarks.
+
+    Raises:
+        ValueError: the profile is unknown, or needs images that this version does not read.
+    """
+    if check_profile(profile) != "quick":
+        raise ValueError(
+            f"table2 and fig6 at profile {profile!r} train on CIFAR, which this version does not read yet; use quick"
+        )
+    return {"main": TABLE2}
+
+
+PLANS: dict[str, Callable[[str], dict[str, Plan]]] = {
+    "fig1": figure1,
+    "fig2": figure1,
+    "fig3": figure3,
+    "fig4": figure4,
+    "fig5": figure5,
+    "fig6": table2,
+    "fig7": figure7,
+    "table2": table2,
+}
+
+
+def groups(plans: dict[str, Plan]) -> Groups:
+    """The runs of all plans; a group keeps its key in "main" and is "plan/key" elsewhere."""
+    return {
+        key if name == "main" else f"{name}/{key}": members
+        for name, plan in plans.items()
+        for key, members in plan.runs().items()
+    }
+
+
+def all_runs(profile: str) -> list[Run]:
+    """Every run that any figure or table of the profile needs; duplicates stay."""
+    return [run for plan in PLANS.values() for members in groups(plan(profile)).values() for run in members]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple) and value and isinstance(value[0], Curve):
+        return ", ".join(curve.label for curve in value)
+    if isinstance(value, tuple) and value and isinstance(value[0], Benchmark):
+        return ", ".join(f"{b.dataset} (batch {b.batch}, {b.steps} steps)" for b in value)
+    return str(value)
