@@ -243,9 +243,8 @@ def test_infonce_stays_below_log_k(setting, k, scale):
 
 
 def test_infonce_saturates_at_log_k():
-    assert get("infonce")(Scores.from_matrix(100 * torch.eye(6).double())).estimate.item() == pytest.approx(
-        math.log(6), abs=1e-12
-    )
+    reading = get("infonce")(Scores.from_matrix(100 * torch.eye(6).double()))
+    assert reading.estimate.item() == pytest.approx(math.log(6), abs=1e-12)
 
 
 @pytest.mark.parametrize("chosen", [{"lam": 0}, {"lam": 0.0}, {"lam": torch.zeros(3)}], ids=str)
@@ -265,17 +264,6 @@ def test_only_the_objective_knows_the_regularizer(name):
         assert_close(twin.objective, plain.objective - lam * (plain.normalizer - target) ** 2)
         for field in ("estimate", "joint_term", "marginal_term", "normalizer"):
             assert torch.equal(getattr(twin, field), getattr(plain, field))
-
-
-@each_case
-def test_the_named_twin_is_the_regularized_bound(name, chosen):
-    scores = scores_of(leading=(3,))
-    reading = get(name, **chosen)(scores)
-    own = {key: value for key, value in chosen.items() if key not in ("lam", "target")}
-    plain = get(name.removeprefix("re"), **own)(scores)
-    lam = chosen.get("lam", 1.0) if name.startswith("re") else 0.0
-    assert_close(reading.objective, plain.objective - lam * (reading.normalizer - chosen.get("target", 0.0)) ** 2)
-    assert torch.equal(reading.estimate, plain.estimate)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""What figures draw and claims judge: numbers read off the traces of finished runs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from remi.evaluation import auc
+from remi.experiments import GaussianPlan
+from remi.runs import Record
+
+Array = np.ndarray
+
+
+def trace(record: Record, column: str) -> Array:
+    """One column of one run, (steps,); nan after a divergence."""
+    return record.arrays[column].astype(float)
+
+
+def last(record: Record, column: str, steps: int) -> Array:
+    """The finite values among the last `steps` steps before the run ended or diverged."""
+    values = trace(record, column)
+    end = int(record.scalars.get("diverged_at", len(values)))
+    window = values[max(0, end - steps) : end]
+    return window[np.isfinite(window)]
+
+
+def over_seeds(records: Sequence[Record], column: str, steps: int, statistic: str = "median") -> float:
+    """Median over seeds of a statistic of each run's last `steps` values."""
+    return float(np.median([getattr(np, statistic)(last(record, column, steps)) for record in records]))
+
+
+def change(record: Record, column: str, early: tuple[int, int] = (450, 550), late: int = 100) -> float:
+    """Mean of the last `late` steps minus mean of the steps `early`."""
+    values = trace(record, column)
+    return float(np.mean(last(record, column, late)) - np.nanmean(values[slice(*early)]))
+
+
+def smooth(values: Array, span: int) -> Array:
+    """Exponential moving average of that span along the steps."""
+    return pd.Series(values).ewm(span=span, adjust=False).mean().to_numpy()
+
+
+def correlation(record: Record, one: str, other: str, start: int = 450, span: int = 100) -> float:
+    """Correlation of two smoothed columns after step `start`."""
+    pair = [smooth(trace(record, column), span)[start:] for column in (one, other)]
+    return float(np.corrcoef(pair)[0, 1])
+
+
+def slope(record: Record, kind: str, start: int) -> float:
+    """Least-squares slope of the critic outputs after step `start`, in nats per 1,000 steps.
+
+    Args:
+        record: a one-hot run.
+        kind: "diagonal" or "off-diagonal".
+        start: first step to use.
+    """
+    steps, values = outputs(record, kind)
+    keep = (steps >= start) & np.isfinite(values)
+    return float(np.polyfit(steps[keep], values[keep], 1)[0] * 1000)
+
+
+def outputs(record: Record, kind: str) -> tuple[Array, Array]:
+    """Steps and critic outputs of the recorded pairs on or off the diagonal, sorted by step."""
+    marginal, on_diagonal = trace(record, "marginal_output"), trace(record, "on_diagonal")
+    steps = np.arange(len(marginal))
+    if kind == "off-diagonal":
+        keep = on_diagonal == 0
+        return steps[keep], marginal[keep]
+    keep = on_diagonal == 1
+    both = np.concatenate([steps, steps[keep]]), np.concatenate([trace(record, "joint_output"), marginal[keep]])
+    order = np.argsort(both[0], kind="stable")
+    return both[0][order], both[1][order]
+
+
+def separation(record: Record) -> float:
+    """AUC of the critic's diagonal against its off-diagonal outputs, at the last finite step."""
+    table = record.arrays["table"]
+    return auc(np.diag(table), table[~np.eye(len(table), dtype=bool)])
+
+
+def levels(plan: GaussianPlan, records: dict[str, Sequence[Record]]) -> pd.DataFrame:
+    """Bias, variance and mean squared error of the raw estimate at every level of the staircase, in nats.
+
+    Over the second half of each level and over seeds; a diverged run has no finite value from there on, and says nan.
+    """
+    rows = []
+    for key, group in records.items():
+        for index, level in enumerate(plan.problem.levels):
+            start, stop = (int((index + part) * plan.steps_per_level) for part in (0.5, 1))
+            errors = np.concatenate([trace(record, "estimate")[start:stop] for record in group]) - level
+            rows.append((key, level, errors.mean(), errors.var(), np.square(errors).mean()))
+    return pd.DataFrame(rows, columns=["curve", "level", "bias", "variance", "mse"])
+
+
+def mean_square_error(table: pd.DataFrame, curve: str, column: str = "mse") -> float:
+    """Mean over the levels of one column of `levels`; inf where the run diverged."""
+    value = float(table.loc[table.curve == curve, column].mean(skipna=False))
+    return value if np.isfinite(value) else np.inf
