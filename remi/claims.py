@@ -18,7 +18,6 @@ from remi.evaluation import student_t
 from remi.measures import (
     change,
     correlation,
-    last,
     levels,
     mean_square_error,
     outputs,
@@ -71,6 +70,16 @@ def judge(figure: str, records: Records, profile: str) -> pd.DataFrame:
 def all_verdicts(records: Mapping[str, Records], profile: str) -> pd.DataFrame:
     """Every row of claims.csv; `records` by figure."""
     return pd.DataFrame([_judge(claim, records.get(claim.figure), profile) for claim in CLAIMS])
+
+
+def lines(verdicts: pd.DataFrame) -> str:
+    """A line per verdict, without the numbers that may differ in the last digits from machine to machine."""
+    return "\n".join(f"{row.verdict:>8}  {row.id}: {row.statement}" for row in verdicts.itertuples())
+
+
+def table(verdicts: pd.DataFrame) -> str:
+    """What was measured, as an HTML table."""
+    return verdicts[["id", "expected", "measured", "verdict"]].to_html(index=False, border=0)
 
 
 def _judge(claim: Claim, records: Records | None, profile: str) -> Verdict:
@@ -178,7 +187,8 @@ def stable_3(records: Records) -> tuple[str, bool]:  # noqa: D103
     for curve in ("remine", "renwj-released", "renwj-eq15"):
         values = np.concatenate([outputs(r, kind)[1] for r in records[curve] for kind in ("diagonal", "off-diagonal")])
         reach[curve] = float(np.nanmax(np.abs(values)))
-    text = f"largest |T|: ReMINE {reach['remine']:.1f}, ReNWJ {reach['renwj-released']:.1f} (released), {reach['renwj-eq15']:.1f} (eq. 15)"
+    released, printed = reach["renwj-released"], reach["renwj-eq15"]
+    text = f"largest |T|: ReMINE {reach['remine']:.1f}, ReNWJ {released:.1f} (released), {printed:.1f} (eq. 15)"
     return text, max(reach["remine"], reach["renwj-released"]) < 10
 
 
@@ -380,119 +390,236 @@ def lambda_3(records: Records) -> tuple[str, bool]:  # noqa: D103
 
 
 CLAIMS = (
-    Claim("drift-1", "fig1", "Fig. 1", "MINE at batch 100 converges to the true MI", "median of the last 500 within 0.1 nat", drift_1),
     Claim(
-        "drift-2", "fig1", "Fig. 1", "MINE's two terms then drift in parallel",
-        "both move the same way, the first by more than 1 nat, correlation above 0.9", drift_2,
+        "drift-1",
+        "fig1",
+        "Fig. 1",
+        "MINE at batch 100 converges to the true MI",
+        "median of the last 500 within 0.1 nat",
+        drift_1,
+    ),
+    Claim(
+        "drift-2",
+        "fig1",
+        "Fig. 1",
+        "MINE's two terms then drift in parallel",
+        "both move the same way, the first by more than 1 nat, correlation above 0.9",
+        drift_2,
     ),
     Claim("drift-3", "fig1", "Fig. 1", "NWJ's terms do not drift", "both move by less than 0.5 nat", drift_3),
     Claim(
-        "drift-4", "fig2", "Fig. 2", "The critic separates the two kinds of pairs, and keeps moving under MINE",
-        "AUC above 0.99 for every seed; both clouds fall by more than 0.2 nat per 1,000 steps", drift_4,
-    ),
-    Claim("explode-1", "fig3", "Fig. 3", "MINE's estimate diverges at batch 32", "within-run sd of the last 500 above 5 nats", explode_1),
-    Claim("explode-2", "fig3", "Fig. 3", "NWJ's outputs explode at batch 32", "at least a fifth of the seeds non-finite", explode_2),
-    Claim(
-        "explode-3", "fig3", "Section 3", "Before that, the critic still separates the samples",
-        "median AUC above 0.95 at the last finite step", explode_3,
+        "drift-4",
+        "fig2",
+        "Fig. 2",
+        "The critic separates the two kinds of pairs, and keeps moving under MINE",
+        "AUC above 0.99 for every seed; both clouds fall by more than 0.2 nat per 1,000 steps",
+        drift_4,
     ),
     Claim(
-        "explode-4", "fig3", "Section 3", "The cause: off-diagonal outputs are only ever pushed down",
-        "the explosion stays when every marginal batch has its two diagonal pairs (sd above 1.5), or at a third of the step", explode_4,
+        "explode-1",
+        "fig3",
+        "Fig. 3",
+        "MINE's estimate diverges at batch 32",
+        "within-run sd of the last 500 above 5 nats",
+        explode_1,
+    ),
+    Claim(
+        "explode-2", "fig3", "Fig. 3", "NWJ's outputs explode at batch 32", "at least a fifth of the seeds non-finite", explode_2
+    ),
+    Claim(
+        "explode-3",
+        "fig3",
+        "Section 3",
+        "Before that, the critic still separates the samples",
+        "median AUC above 0.95 at the last finite step",
+        explode_3,
+    ),
+    Claim(
+        "explode-4",
+        "fig3",
+        "Section 3",
+        "The cause: off-diagonal outputs are only ever pushed down",
+        "the explosion stays when every marginal batch has its two diagonal pairs (sd above 1.5), or at a third of the step",
+        explode_4,
     ),
     *(
-        Claim(f"target-{index}", "fig4", "Fig. 4", f"ReMINE's second term settles at C* = {c:g}", f"within 0.2 of {c:g}", target(c))
+        Claim(
+            f"target-{index}", "fig4", "Fig. 4", f"ReMINE's second term settles at C* = {c:g}", f"within 0.2 of {c:g}", target(c)
+        )
         for index, c in enumerate(experiments.TARGETS, 1)
     ),
     Claim("target-6", "fig4", "Fig. 4", "The MI estimate does not depend on C*", "the five estimates within 0.2 nat", target_6),
     Claim(
-        "stable-1", "fig5", "Fig. 5", "ReMINE neither drifts nor explodes at batch 32",
-        "first term moves by less than 0.5 nat, within-run sd below 1 nat, every seed finite", stable_1,
+        "stable-1",
+        "fig5",
+        "Fig. 5",
+        "ReMINE neither drifts nor explodes at batch 32",
+        "first term moves by less than 0.5 nat, within-run sd below 1 nat, every seed finite",
+        stable_1,
     ),
     Claim(
-        "stable-2", "fig5", "Fig. 5", "ReNWJ as eq. 15 prints it does not explode at batch 32, lambda 1",
-        "every seed finite, median estimate above half the truth", stable_2("renwj-eq15"),
+        "stable-2",
+        "fig5",
+        "Fig. 5",
+        "ReNWJ as eq. 15 prints it does not explode at batch 32, lambda 1",
+        "every seed finite, median estimate above half the truth",
+        stable_2("renwj-eq15"),
     ),
     Claim(
-        "stable-2-released", "fig5", "Fig. 5, released code", "ReNWJ with the released code's target does not explode there",
-        "every seed finite, median estimate above half the truth", stable_2("renwj-released"),
+        "stable-2-released",
+        "fig5",
+        "Fig. 5, released code",
+        "ReNWJ with the released code's target does not explode there",
+        "every seed finite, median estimate above half the truth",
+        stable_2("renwj-released"),
     ),
     Claim(
-        "stable-2-gentle", "fig5", "ours", "ReNWJ of eq. 15 is stable in a gentler setting: lambda 0.1, batch 100",
-        "every seed finite, median estimate above half the truth", stable_2("gentle/renwj-gentle"),
+        "stable-2-gentle",
+        "fig5",
+        "ours",
+        "ReNWJ of eq. 15 is stable in a gentler setting: lambda 0.1, batch 100",
+        "every seed finite, median estimate above half the truth",
+        stable_2("gentle/renwj-gentle"),
     ),
     Claim("stable-3", "fig5", "Fig. 5", "Critic outputs stay within a bound", "every recorded |T| below 10", stable_3),
     Claim(
-        "smile-1", "fig5", "Section 4", "Clipping freezes SMILE, the regularizer unfreezes it",
-        "gradient exactly zero without, positive with", smile_1,
+        "smile-1",
+        "fig5",
+        "Section 4",
+        "Clipping freezes SMILE, the regularizer unfreezes it",
+        "gradient exactly zero without, positive with",
+        smile_1,
     ),
     *(
         Claim(
-            f"gauss-{name}", "fig7", "Fig. 7", f"Re{LABELS[name]} is clearly better than {LABELS[name]} on the staircase",
-            "mean square error at least 10% lower", gauss(name),
+            f"gauss-{name}",
+            "fig7",
+            "Fig. 7",
+            f"Re{LABELS[name]} is clearly better than {LABELS[name]} on the staircase",
+            "mean square error at least 10% lower",
+            gauss(name),
         )
-        for name in BOUNDS if name != "infonce"
+        for name in BOUNDS
+        if name != "infonce"
     ),
     Claim(
-        "gauss-infonce", "fig7", "Fig. 7", "InfoNCE is the exception: its twin is not clearly better",
-        "mean square error less than 10% lower", gauss("infonce"),
+        "gauss-infonce",
+        "fig7",
+        "Fig. 7",
+        "InfoNCE is the exception: its twin is not clearly better",
+        "mean square error less than 10% lower",
+        gauss("infonce"),
     ),
     Claim("gauss-cap", "fig7", "Fig. 7", "InfoNCE is bounded by log 64", "largest smoothed estimate at most log 64", gauss_cap),
     Claim(
-        "gauss-js-eval", "fig7", "Section 5.3", "Regularization greatly enhances JS",
-        "half the mean square error when both are evaluated by eq. 8", gauss_js_eval,
+        "gauss-js-eval",
+        "fig7",
+        "Section 5.3",
+        "Regularization greatly enhances JS",
+        "half the mean square error when both are evaluated by eq. 8",
+        gauss_js_eval,
     ),
     Claim(
-        "gauss-clip", "fig7", "Section 5.3", "It is the regularizer, not the clip, that helps NWJ and TUBA",
-        "regularizer alone below clip alone, and within 10% of both together", gauss_clip,
+        "gauss-clip",
+        "fig7",
+        "Section 5.3",
+        "It is the regularizer, not the clip, that helps NWJ and TUBA",
+        "regularizer alone below clip alone, and within 10% of both together",
+        gauss_clip,
     ),
     Claim(
-        "table2-better", "table2", "Table 2", "Regularization generally induces better performance",
-        "more rows better than worse, in MI error and in accuracy", table2_better,
+        "table2-better",
+        "table2",
+        "Table 2",
+        "Regularization generally induces better performance",
+        "more rows better than worse, in MI error and in accuracy",
+        table2_better,
     ),
     Claim(
-        "table2-collapse", "table2", "Table 2", "SMILE, NWJ and TUBA fail in CLB, their twins do not",
-        "MI below 0.1 nat without, above with, on both data sets", table2_collapse,
+        "table2-collapse",
+        "table2",
+        "Table 2",
+        "SMILE, NWJ and TUBA fail in CLB, their twins do not",
+        "MI below 0.1 nat without, above with, on both data sets",
+        table2_collapse,
     ),
     Claim(
-        "table2-collapse-accuracy", "table2", "Table 2", "The rescued twins learn: they beat an untrained encoder",
-        "accuracy above the untrained encoder's, intervals disjoint, on both data sets", table2_collapse_accuracy,
+        "table2-collapse-accuracy",
+        "table2",
+        "Table 2",
+        "The rescued twins learn: they beat an untrained encoder",
+        "accuracy above the untrained encoder's, intervals disjoint, on both data sets",
+        table2_collapse_accuracy,
     ),
     Claim(
-        "table2-slb", "table2", "Section 5.2", "MINE, ReMINE and ReTUBA beat InfoNCE in SLB accuracy",
-        "95% interval of the paired difference above 0, on both data sets", table2_slb,
+        "table2-slb",
+        "table2",
+        "Section 5.2",
+        "MINE, ReMINE and ReTUBA beat InfoNCE in SLB accuracy",
+        "95% interval of the paired difference above 0, on both data sets",
+        table2_slb,
     ),
     Claim(
-        "table2-clip", "table2", "Table 1", "In CLB it is the regularizer, not the clip, that rescues NWJ and TUBA",
-        "MI below 0.1 nat with the clip only, above with the regularizer only", table2_clip,
+        "table2-clip",
+        "table2",
+        "Table 1",
+        "In CLB it is the regularizer, not the clip, that rescues NWJ and TUBA",
+        "MI below 0.1 nat with the clip only, above with the regularizer only",
+        table2_clip,
     ),
     Claim(
-        "table2-closed", "table2", "ours", "The MI column follows from closed forms",
-        "SLB JS within 0.05 of log C - 1/e; CLB NWJ and TUBA at most 0.05 above their caps", table2_closed,
+        "table2-closed",
+        "table2",
+        "ours",
+        "The MI column follows from closed forms",
+        "SLB JS within 0.05 of log C - 1/e; CLB NWJ and TUBA at most 0.05 above their caps",
+        table2_closed,
     ),
     Claim(
-        "lambda-1", "fig6", "Fig. 6", "On 10 classes lambda trades accuracy against MI",
-        "MI quality and accuracy negatively correlated over lambda for at least 4 of 6 losses", lambda_1,
+        "lambda-1",
+        "fig6",
+        "Fig. 6",
+        "On 10 classes lambda trades accuracy against MI",
+        "MI quality and accuracy negatively correlated over lambda for at least 4 of 6 losses",
+        lambda_1,
     ),
     Claim(
-        "lambda-2", "fig6", "Fig. 6", "On 100 classes the two align",
-        "positively correlated over lambda for at least 4 of 6 losses", lambda_2,
+        "lambda-2",
+        "fig6",
+        "Fig. 6",
+        "On 100 classes the two align",
+        "positively correlated over lambda for at least 4 of 6 losses",
+        lambda_2,
     ),
     Claim(
-        "lambda-3", "fig6", "Fig. 6", "ReInfoNCE: steady accuracy, poor MI",
-        "accuracy varies no more, and MI error is no less, than the others' median, on both data sets", lambda_3,
+        "lambda-3",
+        "fig6",
+        "Fig. 6",
+        "ReInfoNCE: steady accuracy, poor MI",
+        "accuracy varies no more, and MI error is no less, than the others' median, on both data sets",
+        lambda_3,
     ),
-    *(Claim(f"thm-{k}", "", f"Theorem {k}", text, "the derivation notebook's check") for k, text in enumerate(
-        (
-            "ReDV and ReNWJ are dual representations of the KL divergence",
-            "ReMINE and ReNWJ are strongly consistent",
-            "Sample complexity of ReMINE, eq. 17",
-            "Sample complexity of ReNWJ, eq. 19",
-            "The variance of the second term grows with its constant",
-            "Macro- and micro-averaging are biased when the critic drifts",
-            "I(X; Y) = H(Y) in the supervised benchmark",
-            "I(X1; X2) = H(Y) in the contrastive benchmark",
-        ), 1)
+    *(
+        Claim(f"thm-{k}", "", f"Theorem {k}", text, "the derivation notebook's check")
+        for k, text in enumerate(
+            (
+                "ReDV and ReNWJ are dual representations of the KL divergence",
+                "ReMINE and ReNWJ are strongly consistent",
+                "Sample complexity of ReMINE, eq. 17",
+                "Sample complexity of ReNWJ, eq. 19",
+                "The variance of the second term grows with its constant",
+                "Macro- and micro-averaging are biased when the critic drifts",
+                "I(X; Y) = H(Y) in the supervised benchmark",
+                "I(X1; X2) = H(Y) in the contrastive benchmark",
+            ),
+            1,
+        )
     ),
-    Claim("average-1", "", "Theorem 6", "Averaging over batches is biased under drift, not for regularized losses", "bias over drift speeds, six losses"),
-)  # fmt: skip
+    Claim(
+        "average-1",
+        "",
+        "Theorem 6",
+        "Averaging over batches is biased under drift, not for regularized losses",
+        "bias over drift speeds, six losses",
+    ),
+)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.legend_handler
+import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -51,13 +53,13 @@ def save(
     where.mkdir(parents=True, exist_ok=True)
     contents = {".csv": table.to_csv(index=False, float_format="%.5g", lineterminator="\n").encode()}
     contents[".json"] = json.dumps(_provenance(caption, plans, records), indent=1, sort_keys=True).encode()
-    if figure is not None:
-        for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix[1:], metadata=metadata)
-            contents[suffix] = buffer.getvalue()
+    for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=suffix[1:], metadata=metadata)
+        contents[suffix] = buffer.getvalue()
     for suffix, content in contents.items():
         write(where / f"{stem}{suffix}", content)
+    return str(where / f"{stem}.png")
 
 
 def write(path: Path, content: bytes | str) -> None:
@@ -138,12 +140,17 @@ def scatter(axes: Axes, table: pd.DataFrame, curve: Curve) -> None:
 
 
 def key_of_terms(figure: Figure, hues: Sequence[str], second: str) -> None:
-    """One legend for all breakdown panels, above them."""
-    handles = [mpl.lines.Line2D([], [], color=JOINT, label="first term $E_P[T]$")]
-    handles += [mpl.lines.Line2D([], [], color=MARGINAL, label=second)]
-    handles += [mpl.lines.Line2D([], [], color=hue, label="MI estimate" if hue == hues[0] else "") for hue in hues[:1]]
-    handles += [mpl.lines.Line2D([], [], color=TRUTH, ls=":", label=r"true MI, $\log 16$")]
-    figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    """One legend for all breakdown panels, above them; the estimate has the hue of each panel's loss."""
+    lines = {"first term $E_P[T]$": [JOINT], second: [MARGINAL], "MI estimate": hues}
+    handles = [tuple(mpl.lines.Line2D([], [], color=colour) for colour in colours) for colours in lines.values()]
+    truth = (mpl.lines.Line2D([], [], color=TRUTH, ls=":"),)
+    figure.legend(
+        [*handles, truth],
+        [*lines, r"true MI, $\log 16$"],
+        loc="outside upper center",
+        ncols=4,
+        handler_map={tuple: mpl.legend_handler.HandlerTuple(ndivide=None)},
+    )
 
 
 def key_of_outputs(axes: Axes, colour: str) -> None:
@@ -168,12 +175,12 @@ def figure1(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     figure = Figure(figsize=(7.0, 2.7))
     panels = figure.subplots(1, 3, sharey=True)
     mine, nwj = plan.curves
-    as_published = Curve("nwj-as-published", r"NWJ, second term as printed: mean$(e^T) - 1$", "nwj")
+    as_published = Curve("nwj-as-published", r"NWJ as published: mean$(e^T) - 1$", "nwj")
     for axes, curve in zip(panels, (mine, nwj, as_published), strict=True):
         breakdown(axes, table, curve, plan_true_mi(plan))
         axes.set(title=curve.label, xlabel="step")
     panels[0].set_ylabel("nats")
-    key_of_terms(figure, [PALETTE["mine"]], r"second term")
+    key_of_terms(figure, [PALETTE["mine"], PALETTE["nwj"]], "second term")
     return figure, table
 
 
@@ -210,7 +217,7 @@ def stacked_panels(plan: OneHotPlan, records: Records, note: Mapping[str, str]) 
     panels[0, 0].set_ylabel("nats")
     panels[1, 0].set_ylabel("critic output $T$ (nats)")
     key_of_outputs(panels[1, 0], PALETTE[family(plan.curves[0].loss)])
-    key_of_terms(figure, [PALETTE[family(plan.curves[0].loss)]], "second term")
+    key_of_terms(figure, list(dict.fromkeys(PALETTE[family(curve.loss)] for curve in plan.curves)), "second term")
     return figure, table
 
 

@@ -322,7 +322,7 @@ def tex(summary: pd.DataFrame, profile: str = "quick") -> str:
 def draw(summary: pd.DataFrame, profile: str = "quick") -> Figure:
     """Table 2 as an image, 7.2 in wide."""
     blocks = layout(summary)
-    note = textwrap.wrap(caption(summary, profile), 126)
+    note = textwrap.wrap(caption(summary, profile), 142)
     width, line, size = 7.2, 0.185, 8.0
     lines = 2 + sum(1.35 + len(block.rows) for block in blocks)
     height = 0.25 + line * lines + 0.145 * len(note)
@@ -481,22 +481,23 @@ def _changes(loss: str, curves: Sequence[Curve], state_lam: bool = False) -> str
     twin = [words for words in _set_options("re" + loss, members["re" + loss]) if words not in both]
     if state_lam and members["re" + loss]:
         twin.insert(0, f"λ = {_numbers(curve.lam for curve in members['re' + loss])}")
-    return "; ".join([*both, *([f"regularized: {', '.join(twin)}"] if twin else [])]) or "default"
+    return "; ".join([*both, *([f"{LABELS['re' + loss]}: {', '.join(twin)}"] if twin else [])]) or "default"
 
 
 def _set_options(name: str, curves: Sequence[Curve]) -> list[str]:
     loss, words = estimators.family(name), []
     defaults = {option: parameter.default for option, parameter in estimators.options(name).items()}
+    settings = [defaults | curve.options for curve in curves]
     for option, default in defaults.items():
-        values = list(dict.fromkeys(curve.options.get(option, default) for curve in curves))
+        values = list(dict.fromkeys(setting[option] for setting in settings))
         if option == "lam" or values in ([], [default]):
             continue
-        if option == DECIDES.get(loss):
+        if option in ("target", "tau"):
+            words.append(f"{'C*' if option == 'target' else 'τ'} = {_numbers(values)}")
+        elif option == DECIDES.get(loss):
             words.append("pins " + " or ".join(PINNED[loss, value][0] for value in values))
-        elif option == "target":
-            words.append(f"C* = {_numbers(values)}")
         else:
-            words += [WORDS[option, curve.options[option]].format(**(defaults | curve.options)) for curve in curves[:1]]
+            words.append(" or ".join(dict.fromkeys(WORDS[option, setting[option]].format(**setting) for setting in settings)))
     return words
 
 

@@ -10,13 +10,13 @@ from torch.testing import assert_close
 
 from remi.critics import ConcatCritic, Linear, SeparableCritic, initialize, mlp
 
-X, Y = 3, 2  # widths of x and y
+X, Y = 16, 32  # widths of x and y; equal bits need the widths in use, below 16 the kernels differ with the stack
 CRITICS = {
-    "concat": lambda runs: ConcatCritic(X, Y, [5], runs=runs),
-    "concat-deep": lambda runs: ConcatCritic(X, Y, [6, 5], runs=runs),
-    "concat-no-output-bias": lambda runs: ConcatCritic(X, Y, [5], output_bias=False, runs=runs),
-    "separable": lambda runs: SeparableCritic(mlp([X, 5, 4], runs=runs), mlp([Y, 5, 4], runs=runs)),
-    "inner-product": lambda runs: SeparableCritic(mlp([X, 5, 4], runs=runs)),
+    "concat": lambda runs: ConcatCritic(X, Y, [64], runs=runs),
+    "concat-deep": lambda runs: ConcatCritic(X, Y, [64, 32], runs=runs),
+    "concat-no-output-bias": lambda runs: ConcatCritic(X, Y, [64], output_bias=False, runs=runs),
+    "separable": lambda runs: SeparableCritic(mlp([X, 64, 32], runs=runs), mlp([Y, 64, 32], runs=runs)),
+    "inner-product": lambda runs: SeparableCritic(mlp([X, 64, 32], runs=runs)),
 }
 each_critic = pytest.mark.parametrize("kind", CRITICS)
 
@@ -39,7 +39,7 @@ def critic_and_inputs(kind, runs, n=6, m=4):
 def test_matrix_holds_the_score_of_every_pair(kind, runs):
     critic, x, y = critic_and_inputs(kind, runs)
     pairs = critic.double()(x.double().repeat_interleave(4, -2), y.double().repeat(*(1,) * (x.ndim - 2), 6, 1))
-    # 1e-12: float64, sums of at most 6 terms of order 1
+    # 1e-12: float64, sums of at most 64 terms below 1
     assert_close(critic.matrix(x.double(), y.double()), pairs.unflatten(-1, (6, 4)), rtol=0, atol=1e-12)
 
 
@@ -51,7 +51,7 @@ def test_concat_critic_is_the_mlp_of_the_concatenation():
         theirs.weight.data, theirs.bias.data = mine.weight.data.T, mine.bias.data[0]
         layers += [theirs, nn.ReLU()]
     expected = nn.Sequential(*layers[:-1])(torch.cat([x[:4], y], -1)).squeeze(-1)
-    assert_close(critic(x[:4], y), expected, rtol=0, atol=1e-6)  # float32, sums of 6 terms of order 1
+    assert_close(critic(x[:4], y), expected, rtol=0, atol=1e-6)  # float32, sums of at most 64 terms below 1
 
 
 def test_paper_critic_has_no_bias_on_its_output():
@@ -115,5 +115,5 @@ def test_initialize_needs_a_generator_per_run():
 def test_inner_product_critic_is_symmetric_and_positive_semidefinite():
     critic, x, _ = critic_and_inputs("inner-product", 2)
     matrix = critic.double().matrix(x.double(), x.double())
-    assert_close(matrix, matrix.transpose(-1, -2), rtol=0, atol=1e-14)  # float64, sums of 4 terms below 1
+    assert_close(matrix, matrix.transpose(-1, -2), rtol=0, atol=1e-14)  # float64, sums of 32 terms below 1
     assert torch.linalg.eigvalsh(matrix).min() > -1e-13

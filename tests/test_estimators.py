@@ -6,6 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
+from torch import tensor
 from torch.testing import assert_close
 
 from remi import estimators
@@ -69,7 +70,7 @@ each_setting = pytest.mark.parametrize("setting", SETTINGS)
 
 def draw(setting, leading=(), dtype=torch.float64, scale=1.5):
     generator = torch.Generator().manual_seed(len(leading))
-    labels = torch.tensor([0, 0, 0, 1, 1, 2])  # three positives, two, none
+    labels = tensor([0, 0, 0, 1, 1, 2])  # three positives, two, none
     return [
         labels[torch.rand(*leading, 6, generator=generator).argsort(-1)]
         if shape == "labels"
@@ -126,7 +127,7 @@ def formula(name, j, m, rows, lam=1.0, target=0.0, tau=10.0, clip=None, target_o
 
 
 # 1. Hand numbers: exp T = [[4, 1], [3, 2]], so that mean j = (log 4 + log 2) / 2 = 3/2 log 2 and exp m = {1, 3}.
-LOG2, MATRIX = math.log(2), torch.tensor([[4.0, 1.0], [3.0, 2.0]], dtype=torch.float64).log()
+LOG2, MATRIX = math.log(2), tensor([[4.0, 1.0], [3.0, 2.0]], dtype=torch.float64).log()
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def test_penalty_may_be_any_function(name, penalty):
 @each_bound
 def test_every_run_may_have_its_own_weight(name):
     inputs, weights = draw("embeddings", (3,)), (0.0, 0.1, 2.0)
-    stack = get("re" + name, lam=torch.tensor(weights).double())(Scores.from_embeddings(*inputs))
+    stack = get("re" + name, lam=tensor(weights).double())(Scores.from_embeddings(*inputs))
     for run, lam in enumerate(weights):
         alone = get("re" + name, lam=lam)(Scores.from_embeddings(*(x[run] for x in inputs)))
         assert_close(tuple(value[run] for value in stack), tuple(alone))
@@ -300,7 +301,7 @@ def test_a_stack_is_its_runs(name):
 
 @each_loss
 def test_order_does_not_matter(name):
-    order = torch.tensor([3, 5, 0, 1, 4, 2])
+    order = tensor([3, 5, 0, 1, 4, 2])
     for setting in settings_of(name):
         build, inputs = SETTINGS[setting][0], draw(setting)
         moved = [x[order][:, order] if setting == "matrix" else x[order] for x in inputs]
@@ -481,7 +482,7 @@ def test_an_empty_batch_is_skipped_and_disturbs_no_other(name, size, request):
     if size > 1 and name in ("nwj", "tuba", "renwj", "retuba"):
         request.applymarker(pytest.mark.xfail(strict=True, reason="0 * inf in the backward pass: gradient nan"))
     z = (size * torch.rand(3, 4, 2, generator=torch.Generator().manual_seed(0)) + size).requires_grad_()
-    labels = torch.tensor([[0, 1, 0, 2], [3, 0, 1, 2], [1, 1, 1, 0]])  # the second run has four classes
+    labels = tensor([[0, 1, 0, 2], [3, 0, 1, 2], [1, 1, 1, 0]])  # the second run has four classes
     reading = get(name)(Scores.from_embeddings(z, labels))
     (gradient,) = torch.autograd.grad(reading.objective.sum(), z)
     assert reading.estimate.isnan().tolist() == [False, True, False]
@@ -504,7 +505,6 @@ def test_a_run_of_its_own_may_be_empty(name):
 
 
 # 7. Errors
-FINITE = "must be a finite number"
 late = pytest.mark.xfail(strict=True, reason="accepted")
 
 
@@ -531,29 +531,27 @@ late = pytest.mark.xfail(strict=True, reason="accepted")
         ("js", {"evaluate": "eq9"}, "evaluate must be one of 'eq8', 'nwj'; got 'eq9'"),
         ("rejs", {"penalty": "exp"}, "penalty must be one of 'log', 'softplus'; got 'exp'"),
         *(
-            ("smile", {"tau": value}, f"tau {FINITE} > 0; got {value}")
+            ("smile", {"tau": value}, f"tau must be a finite number > 0; got {value!r}")
             for value in (0, -1.0, math.nan, math.inf, True, None, "10")
         ),
-        *(("remine", {"target": value}, f"target {FINITE}; got {value}") for value in (math.nan, -math.inf, True, None)),
         *(
-            ("remine", {"lam": value}, f"lam {FINITE} >= 0, .*; got {value}")
-            for value in (-0.1, math.nan, math.inf, True, False, None)
+            ("remine", {"target": value}, f"target must be a finite number; got {value}")
+            for value in (math.nan, -math.inf, True, None)
         ),
-        ("rejs", {"lam": "1"}, f"lam {FINITE} >= 0, .*; got '1'"),
-        ("renwj", {"lam": [0.1, 1.0]}, rf"lam {FINITE} >= 0, or a tensor of such; got \[0.1, 1.0\]"),
-        (
-            "remine",
-            {"lam": torch.tensor([0.1, -0.5])},
-            rf"lam {FINITE} >= 0, or a tensor of such; got tensor\(\[ 0.1000, -0.5000\]\)",
+        *(
+            ("remine", {"lam": value}, f"lam must be .* >= 0.*; got {value!r}")
+            for value in (-0.1, math.nan, math.inf, True, None, "1")
         ),
-        ("remine", {"lam": torch.tensor([0.1, math.nan])}, rf"lam {FINITE} .* got tensor\(\[0.1000,    nan\]\)"),
-        ("remine", {"lam": torch.tensor([0.1, math.inf])}, rf"lam {FINITE} .* got tensor\(\[0.1000,    inf\]\)"),
-        pytest.param("remine", {"lam": torch.tensor(True)}, f"lam {FINITE}", marks=late),
+        ("renwj", {"lam": [0.1, 1.0]}, r"lam must be .* >= 0.*; got \[0.1, 1.0\]"),
+        ("remine", {"lam": tensor([0.1, -0.5])}, r"lam must be .* >= 0.*; got tensor\(\[ 0.1000, -0.5000\]\)"),
+        ("remine", {"lam": tensor([0.1, math.nan])}, r"lam must be .* >= 0.*; got tensor\(\[0.1000,    nan\]\)"),
+        ("remine", {"lam": tensor([0.1, math.inf])}, r"lam must be .* >= 0.*; got tensor\(\[0.1000,    inf\]\)"),
+        pytest.param("remine", {"lam": tensor(True)}, r"lam must be .* >= 0.*; got tensor\(True\)", marks=late),
     ],
     ids=str,
 )
 def test_errors_list_what_is_allowed(name, chosen, message):
-    with pytest.raises(ValueError, match=message.replace("got 10", "got '10'")):
+    with pytest.raises(ValueError, match=message):
         get(name, **chosen)
 
 

@@ -32,6 +32,12 @@ SETTINGS = {  # scores; joint pairs; marginal pairs; the row of each joint pair
         [6, 10, 14, 6, 15, 21, 10, 15, 35, 14, 21, 35],
         [[6, 10, 14], [6, 10, 14], [10, 15, 35], [10, 15, 35], [14, 21, 35], [14, 21, 35]],
     ),
+    "rows": (  # two joint pairs per row, the third masked
+        Scores(real([1, 2, 9, 4]), real([[3, 5], [6, 8]]), tensor([True, True, False, True]), rowwise=True),
+        [1, 2, 4],
+        [3, 5, 6, 8],
+        [[3, 5], [3, 5], [6, 8]],
+    ),
     "views": (Scores.from_views(real([[2], [3]]), real([[5], [7]]), 0.5), [20, 42], [28, 30], [[20, 28], [30, 42]]),
 }
 each_setting = pytest.mark.parametrize(("scores", "joint", "marginal", "rows"), SETTINGS.values(), ids=SETTINGS)

@@ -1,0 +1,295 @@
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from remi import page
+
+CLAIMS = (
+    ("drift-1", "Fig. 1", "MINE converges", "within 0.1 nat", "2.749 against 2.773", "holds"),
+    ("drift-4", "Fig. 2", "The critic keeps moving", "AUC above 0.99", "0.999", "holds"),
+    ("explode-4", "Section 3", "The cause <script>alert(1)</script> & more", "stays", "sd 0.4", "fails"),
+    ("target-1", "Fig. 4", "Settles at C* = -5, or C* = 5", "within 0.2", "$C^* = -5.01$", "holds"),
+    ("thm-3", "Theorem 3", "Sample complexity", "the notebook's check", "", "untested"),
+    ("table2-clip", "Table 1", "It is the regularizer", "MI below 0.1", "0.3", "fails"),
+)
+SUMMARY = """task,dataset,loss,regularized,clip,variant,lam,true_mi,n_ok,n,mi_mean,mi_ci95,accuracy_mean,accuracy_ci95,\
+closed_form,published_mi_mean,published_mi_ci95,published_accuracy_mean,published_accuracy_ci95
+clb,digits,nwj,False,none,original,,2.302,0,5,0.0,0.0,0.1,0.0,1.971,0.0,0.0,0.1,0.0
+clb,digits,nwj,True,both,regularized,0.01,2.302,5,5,0.8412,0.1,0.91,0.02,1.971,1.91,0.662,0.831,0.005
+clb,digits,nwj,True,none,regularizer only,0.01,2.302,4,5,-0.5,0.1,0.91,0.02,1.971,,,,
+clb,digits,untrained,False,none,untrained,,2.302,5,5,,,0.83,0.02,,,,,
+"""
+TABLE2 = """Table 2, profile quick: digits. C\\* is no emphasis.
+
+**Contrastive learning benchmark, digits**
+
+| Loss | MI original | MI regularized |
+|---|---|---|
+| NWJ | 0.000 | <span style="color:#0077BB">0.841</span> ◆ |
+| JS | **1.09** | 1.15 |
+"""
+
+
+def png(path: Path, width: float, height: float, seed: int) -> None:
+    figure = Figure(figsize=(width, height), dpi=50)
+    figure.subplots().plot(np.random.default_rng(seed).normal(size=20).cumsum())
+    figure.savefig(path)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tmp_path = tmp_path_factory.mktemp("products")
+    environment = {"python": "3.11.2", "torch": "2.15.0", "device": "cpu", "device_name": "x86_64"}
+    record = {"profile": "quick", "seeds": 5, "runs": 10, "environment": [environment], "version": "0.1.0", "configuration": {}}
+    for n in range(1, 8):
+        png(tmp_path / f"fig{n}.png", 4, 2, n)
+        caption = {"caption": f"Caption {n}: the term $E_Q[e^{{T-1}}]$ & its <target>."}
+        (tmp_path / f"fig{n}.json").write_text(json.dumps(record | caption if n > 1 else {}))
+        (tmp_path / f"fig{n}.csv").write_text("step\n1\n")
+    (tmp_path / "table1.md").write_text("| Loss | Settings |\n|---|---|\n| MINE | λ (log E\\_Q[exp T] − C\\*)², $\\tau=10$ |\n")
+    (tmp_path / "table2.md").write_text(TABLE2)
+    (tmp_path / "table2.json").write_text(json.dumps(record | {"caption": "Table 2, profile quick: digits. C* is no emphasis."}))
+    (tmp_path / "table2_summary.csv").write_text(SUMMARY)
+    with (tmp_path / "claims.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "source", "statement", "expected", "measured", "verdict", "profile"))
+        writer.writerows((*claim, "quick") for claim in CLAIMS)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def html(pristine: Path) -> str:
+    return page.build(pristine, "quick")
+
+
+@pytest.fixture
+def products(pristine: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return shutil.copytree(pristine, tmp_path / "products")
+
+
+class Reader(HTMLParser):
+    """What a browser would see: tags with attributes, and text outside of styles."""
+
+    VOID = ("meta", "img", "br", "link")
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        self.text += " " * (tag not in ("a", "strong", "em", "code", "span"))
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.text += data
+
+
+def text_of(html: str) -> str:
+    return " ".join(Reader(html).text.split())
+
+
+def test_every_tag_is_closed_and_every_link_inside_has_a_target(html):
+    reader = Reader(html)
+    assert reader.open == []
+    ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    inside = {attributes["href"][1:] for tag, attributes in reader.tags if tag == "a" and attributes["href"].startswith("#")}
+    assert inside <= set(ids)
+    assert {"claim-drift-1", "deviation-2", "fig7", "table2", "made"} <= inside
+
+
+def test_nothing_is_requested_and_nothing_runs(html):
+    tags = Reader(html).tags
+    assert not {"script", "link", "iframe", "object", "embed", "base"} & {tag for tag, _ in tags}
+    assert not [name for _, attributes in tags for name in attributes if name.startswith("on") or name == "srcset"]
+    assert all(attributes["src"].startswith("data:image/png;base64,") for _, attributes in tags if "src" in attributes)
+    assert re.findall(r"https?://[^\"< ]+", html) == ["https://arxiv.org/abs/2011.07932"]  # a plain link
+    assert not re.search(r"url\(|@import|@font-face", html)
+
+
+def test_images_have_a_size_and_a_text(html):
+    images = [attributes for tag, attributes in Reader(html).tags if tag == "img"]
+    assert len(images) == 7
+    assert {(image["width"], image["height"]) for image in images} == {("200", "100")}
+    assert all(image["alt"] for image in images)
+
+
+def test_text_of_products_is_escaped(html):
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in html
+    assert "its &lt;target&gt;." in html
+
+
+def test_verdicts_are_counted(pristine, html):
+    claims = page._rows(pristine / "claims.csv")
+    assert page.count(claims) == "Of 6 statements, 3 hold, 2 fail and 1 is untested."
+    assert page.count(claims[:1]) == "Of 1 statements, 1 holds, 0 fail and 0 are untested."
+    assert page.count(claims) in html
+    table = html[html.index('<table class="judged">') : html.index('<section id="figures">')]
+    for word, number in (("holds", 3), ("fails", 2), ("untested", 1)):
+        assert len(re.findall(rf'<span class="verdict {word}"><span aria-hidden="true">.</span> {word}</span>', table)) == number
+
+
+@pytest.mark.parametrize(
+    ("claim", "place"),
+    [
+        ("drift-1", "fig1"),
+        ("drift-4", "fig2"),
+        ("explode-2", "fig3"),
+        ("target-6", "fig4"),
+        ("stable-2-released", "fig5"),
+        ("smile-1", "fig5"),
+        ("lambda-3", "fig6"),
+        ("gauss-js-eval", "fig7"),
+        ("thm-8", "theorems"),
+        ("average-1", "theorems"),
+        ("table2-collapse-accuracy", "table2"),
+        ("new-1", ""),
+    ],
+)
+def test_claims_have_their_place(claim, place):
+    assert page._place(claim) == place
+
+
+def test_a_claim_of_no_known_kind_is_still_in_the_table(products):
+    with (products / "claims.csv").open("a") as file:
+        file.write("new-1,ours,Something else,x,y,holds,desk\n")
+    text = text_of(page.build(products, "quick"))
+    assert "Other ✓ holds Something else new-1 · ours · profile desk" in text
+
+
+@pytest.mark.parametrize("verdict", ["", "perhaps"])
+def test_an_unknown_verdict_is_an_error(products, verdict):
+    with (products / "claims.csv").open("a") as file:
+        file.write(f"new-1,ours,Something else,x,y,{verdict},quick\n")
+    with pytest.raises(ValueError, match=r"verdict of 'new-1' must be one of holds, fails, untested"):
+        page.build(products, "quick")
+
+
+@pytest.mark.parametrize(
+    "name", ["fig1.png", "fig7.json", "claims.csv", "table1.md", "table2.md", "table2.json", "table2_summary.csv"]
+)
+def test_a_missing_product_is_named(products, name):
+    (products / name).unlink()
+    with pytest.raises(ValueError, match=rf"needs {re.escape(name)}"):
+        page.build(products, "quick")
+
+
+@pytest.mark.parametrize(("name", "content"), [("fig1.png", b"no image"), ("fig2.json", b"{"), ("fig3.json", b"3")])
+def test_a_broken_product_is_named(products, name, content):
+    (products / name).write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(name)):
+        page.build(products, "quick")
+
+
+def test_table2_stands_beside_the_published_numbers(html):
+    text = text_of(html)
+    assert (
+        "Contrastive learning benchmark, digits: the truth is 2.302 NWJ 0.000 ± 0.000 0.000 ± 0.000 1.971 0.100 ± 0.000" in text
+    )
+    assert "ReNWJ 0.01 0.841 ± 0.100 1.910 ± 0.662 1.971 0.910 ± 0.020 0.831 ± 0.005 5/5" in text
+    assert "ReNWJ, no clip 0.01 −0.500 ± 0.100 1.971 0.910 ± 0.020 4/5" in text
+    assert "untrained 0.830 ± 0.020 5/5" in text
+
+
+def test_the_page_says_how_it_was_made(pristine):
+    text = text_of(page.build(pristine, "desk"))
+    assert "make paper PROFILE=desk" in text
+    assert "fig2 quick 5 10 cpu x86_64 python 3.11.2, torch 2.15.0, remi 0.1.0" in text
+    assert "fig1 fig2" in text  # an empty record leaves its cells empty
+
+
+def test_a_caption_is_not_printed_twice(html):
+    assert text_of(html).count("C* is no emphasis") == 1
+
+
+def test_the_page_is_the_same_every_time(products, html):
+    assert page.build(products, "quick") == html
+
+
+def test_mathematics_becomes_mathml_and_no_dollar_is_left(html):
+    assert html.count("<math ") > 80
+    assert html.count("<math ") == html.count("</math>")
+    assert "$" not in html
+    assert "\\" not in Reader(html).text
+    assert "<msup><mi>e</mi><mrow><mi>T</mi><mo>&#x02212;</mo><mn>1</mn></mrow></msup>" in html
+    assert "xmlns" not in html
+
+
+def test_deviations_are_numbered_and_complete():
+    text = (page.ROOM / "deviations.md").read_text()
+    items = re.split(r"(?m)^\d+\. ", text)[1:]
+    assert re.findall(r"(?m)^(\d+)\. \*\*", text) == [str(n) for n in range(1, len(items) + 1)]
+    assert all("*Effect:*" in item for item in items)
+    code = text[: text.index("## Statements")]
+    assert all(f"*{who}:*" in item for item in re.split(r"(?m)^\d+\. ", code)[1:] for who in ("Paper", "Released code", "remi"))
+    assert text.count("$") % 2 == 0
+    html = page.markdown(text, anchor="deviation")
+    assert [int(n) for n in re.findall(r'id="deviation-(\d+)"', html)] == list(range(1, len(items) + 1))
+
+
+def test_mentions_of_claims_are_links(html):
+    assert 'claim <a href="#claim-table2-clip">table2-clip</a>, not table2-clipped' in page._linked(
+        Markup("claim table2-clip, not table2-clipped"), [{"id": "table2-clip"}, {"id": "table2"}]
+    )
+    assert '<a href="#claim-table2-clip">table2-clip</a>' in html[html.index('id="deviation-8"') : html.index('id="deviation-9"')]
+
+
+def test_deviations_name_claims_that_exist():
+    known = {claim.id for claim in pytest.importorskip("remi.claims").CLAIMS}
+    kinds = {claim.split("-")[0] for claim in known}
+    named = set(re.findall(r"\b([a-z0-9]+(?:-[a-z0-9]+)+)\b", (page.ROOM / "deviations.md").read_text()))
+    assert {name for name in named if name.split("-")[0] in kinds} <= known
+    assert "stable-2-released" in named
+    assert all(page._place(name) and page._section(name) != "Other" for name in known)
+
+
+def test_inline_markdown():
+    assert page.inline("a *b* **c** `d*e*` <f>") == "a <em>b</em> <strong>c</strong> <code>d*e*</code> &lt;f&gt;"
+    assert page.inline("C* = -5, -2; C* = 2") == "C* = -5, -2; C* = 2"
+    assert page.inline(r"C\* and E\_Q cost \$5") == "C* and E_Q cost $5"
+    assert page.inline("5$ is no formula, 6$ neither") == "5$ is no formula, 6$ neither"
+    assert page.inline("[x](https://a.b/c) [y](javascript:z)") == '<a href="https://a.b/c">x</a> [y](javascript:z)'
+
+
+def test_block_markdown():
+    items = "3. **a** b\n   - c\n     d\n   - e\n\n4. f\n"
+    html = page.markdown(f"# Title\n\nOne\ntwo.\n\n## Part\n\n{items}\n| x | y |\n|---|--:|\n| 1 | p \\| q |\n")
+    assert html.replace("\n", "") == (
+        "<p>One two.</p><h3>Part</h3>"
+        '<ol start="3"><li><p><strong>a</strong> b</p><ul><li>c d</li><li>e</li></ul></li><li>f</li></ol>'
+        '<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">x</th><th scope="col">y</th></tr></thead>'
+        "<tbody><tr><td>1</td><td>p | q</td></tr></tbody></table></div>"
+    )
+
+
+@pytest.mark.parametrize("latex", [r"\undefined x", "a_b_c"])
+def test_a_formula_that_cannot_be_converted_is_an_error(latex):
+    with pytest.raises(ValueError, match=re.escape(f"no formula: ${latex}$")):
+        page.mathematics(latex)
+
+
+def test_display_mathematics():
+    assert page.markdown("$$\\frac12$$").startswith('<p><math display="block"><mrow><mfrac>')
+    assert "<mi>log\N{THIN SPACE}</mi><mi>r</mi>" in page.mathematics(r"\log r")
+    assert "<mi>log</mi><mo" in page.mathematics(r"\log(r)")
+    assert "<mn>2</mn><mi>\N{THIN SPACE}log\N{THIN SPACE}</mi><mn>2</mn>" in page.mathematics(r"2\log 2")

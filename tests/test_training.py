@@ -1,0 +1,232 @@
+"""One loop for every figure: updates are PyTorch's, runs in a stack never meet, and divergence is data."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from remi import estimators
+from remi.critics import Linear, initialize, mlp
+from remi.problems import GaussianStaircase, OneHot
+from remi.scores import Scores
+from remi.specs import CriticRun, EncoderRun
+from remi.training import COLUMNS, LOOK_EVERY, SGD, Adam, FlatParameters, fit, stream
+
+CPU = torch.device("cpu")
+ONE_HOT = CriticRun("mine", 32, 50, "sgd", 0.1, (64,), problem=OneHot(), output_bias=False)
+GAUSSIAN = CriticRun("mine", 64, 6, "adam", 5e-4, (128, 128), problem=GaussianStaircase(2), init_std=0.05)
+ENCODER = EncoderRun("mine", 10, 30, "adam", 1e-3, (64, 512))
+OPTIMIZERS = {"sgd": lambda: SGD(0.1), "adam": lambda: Adam(0.01)}
+each_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS)
+
+
+def toy(optimizer="sgd", steps=12, hurt=None, runs=3, drop=(), where=CPU):
+    """A stack of small critics trained with MINE on random vectors; `hurt(step, joint, marginal)` makes the scores."""
+    network = mlp([3, 16, 1], runs=runs)
+    initialize(network, [torch.Generator().manual_seed(run) for run in range(runs)])
+    network.to(where)
+    generator = torch.Generator().manual_seed(9)
+    batches = [(step, torch.randn(runs, 8, 3, generator=generator).to(where)) for step in range(steps)]
+
+    def score(step, x):
+        joint, marginal = network(x).squeeze(-1), network(x.flip(-1)).squeeze(-1)
+        return hurt(step, joint, marginal.unsqueeze(-2)) if hurt else Scores(joint, marginal.unsqueeze(-2))
+
+    rule = OPTIMIZERS[optimizer]()
+    kept = [batch for batch in batches if batch[0] not in drop]
+    history = fit(network, score, kept, estimators.get("mine"), rule, runs=runs, steps=len(kept))
+    return torch.cat([p.data.reshape(runs, -1) for p in network.parameters()], 1), history, rule
+
+
+def same(one, other):
+    """Equal bits in every scalar and array of two outcomes."""
+    return (
+        (one.status, repr(one.scalars)) == (other.status, repr(other.scalars))
+        and one.arrays.keys() == other.arrays.keys()
+        and all(np.array_equal(values, other.arrays[name], equal_nan=True) for name, values in one.arrays.items())
+    )
+
+
+@each_optimizer
+def test_updates_are_those_of_torch_on_the_steps_that_the_mask_keeps(optimizer):
+    network, generator = Linear(4, 3, runs=2), torch.Generator().manual_seed(0)
+    initialize(network, [generator, generator])
+    flat, rule = FlatParameters(network, 2), OPTIMIZERS[optimizer]()
+    theirs = [torch.nn.Parameter(row.clone()) for row in flat.values]
+    torch_class = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]
+    torch_rules = [torch_class([row], lr=rule.lr, foreach=False) for row in theirs]
+    for step in range(30):
+        flat.gradient.normal_(generator=generator)
+        mask = torch.tensor([True, step % 3 != 1])
+        for row, torch_rule, gradient, keep in zip(theirs, torch_rules, flat.gradient.clone(), mask, strict=True):
+            row.grad = gradient
+            if keep:
+                torch_rule.step()
+        flat.gradient[~mask] = torch.nan
+        rule.update(flat, mask)
+    assert_close(flat.values, torch.stack([row.data for row in theirs]), rtol=0, atol=1e-6)  # float32, 30 steps below 0.4
+    assert torch.equal(network.weight.data.reshape(2, -1), flat.values[:, :12])  # the network sees every update
+
+
+def test_gradient_is_that_of_autograd():
+    network = mlp([3, 4, 1], runs=2)
+    initialize(network, [torch.Generator().manual_seed(run) for run in range(2)])
+    flat, x = FlatParameters(network, 2), torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    flat.differentiate(network(x).square().sum())
+    network(x).square().sum().backward()
+    assert torch.equal(flat.gradient, torch.cat([p.grad.reshape(2, -1) for p in network.parameters()], 1))
+
+
+def test_stream_draws_chunks_from_each_runs_own_generator():
+    asked = []
+
+    def draw(generator, first, steps):
+        asked.append((first, steps))
+        return torch.rand(steps, 2, generator=generator), torch.arange(first, first + steps)
+
+    together = list(stream(draw, [torch.Generator().manual_seed(seed) for seed in (3, 4)], 7, 3))
+    assert asked == [(0, 3), (0, 3), (3, 3), (3, 3), (6, 1), (6, 1)]
+    alone = list(stream(draw, [torch.Generator().manual_seed(4)], 7, 3))
+    assert [batch[1].tolist() for batch in together] == [[step, step] for step in range(7)]
+    assert all(torch.equal(stacked[1], single[0]) for (stacked, _), (single, _) in zip(together, alone, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("run", "lam"),
+    [
+        (ONE_HOT, None),
+        (replace(ONE_HOT, loss="nwj", lr=1.0), None),  # these diverge
+        (replace(ONE_HOT, loss="remine"), 0.1),
+        (GAUSSIAN, None),
+        (replace(GAUSSIAN, loss="reinfonce"), 1.0),
+        (ENCODER, None),
+        (replace(ENCODER, task="slb", loss="resmile", options={"clip": "both"}), 0.1),
+        (replace(ENCODER, task="slb", dataset="digit-pairs", batch=100, steps=3, loss="rejs"), 0.01),
+    ],
+    ids=lambda value: value.words if hasattr(value, "words") else "",
+)
+def test_numbers_of_a_run_do_not_depend_on_its_stack(run, lam):
+    def train(*seeds):
+        stack = [replace(run, seed=seed, lam=None if lam is None else lam * (1 + seed)) for seed in seeds]
+        return dict(zip(seeds, run.train(stack, CPU), strict=True))
+
+    five, reverse, two, alone = train(5, 1, 0, 2, 7), train(2, 1, 0), train(0, 1), train(1)
+    assert same(five[1], reverse[1])
+    assert same(five[2], reverse[2])
+    assert same(five[0], reverse[0])
+    assert same(five[0], two[0])
+    assert same(five[1], two[1])
+    assert same(five[1], alone[1])
+    assert not same(five[0], five[1])
+
+
+def infinite_objective(joint, marginal):
+    return joint + torch.tensor([[0], [torch.inf], [0]]), marginal
+
+
+def nan_scores(joint, marginal):
+    return joint, marginal + torch.tensor([[[0]], [[torch.nan]], [[0]]])
+
+
+def nan_gradient(joint, marginal):
+    root = (joint[1] - joint[1].detach()).abs().sqrt()  # 0, with derivative inf * 0
+    return torch.stack([joint[0], joint[1] + root, joint[2]]), marginal
+
+
+@each_optimizer
+@pytest.mark.parametrize("hurt", [infinite_objective, nan_scores, nan_gradient])
+def test_a_run_that_diverges_is_frozen_at_the_step_before(optimizer, hurt):
+    healthy, undisturbed, _ = toy(optimizer)
+    values, history, _ = toy(optimizer, hurt=lambda step, *scores: Scores(*(hurt(*scores) if step == 5 else scores)))
+    assert torch.equal(values[1], toy(optimizer, steps=5)[0][1])
+    assert torch.equal(values[::2], healthy[::2])
+    assert (history.diverged_at.tolist(), [history.status(run) for run in range(3)]) == ([-1, 5, -1], ["ok", "diverged", "ok"])
+    for name in COLUMNS:
+        assert torch.equal(history.traces[name][::2], undisturbed.traces[name][::2])
+        assert torch.equal(history.traces[name][1, :5], undisturbed.traces[name][1, :5])
+        assert history.traces[name][1, 6:].isnan().all()
+    assert history.traces["objective"][1, 5].isfinite() == (hurt is nan_gradient)  # the step that broke it is in the trace
+
+
+@each_optimizer
+def test_a_batch_without_a_joint_pair_changes_nothing_and_is_counted(optimizer):
+    def hurt(step, joint, marginal):
+        return Scores(joint, marginal, joint_mask=torch.full((3, 1), step not in (4, 7)).expand(3, 8))
+
+    values, history, rule = toy(optimizer, hurt=hurt)
+    expected, without, expected_rule = toy(optimizer, drop=(4, 7))
+    assert torch.equal(values, expected)
+    assert (history.skipped.tolist(), without.skipped.tolist()) == ([2, 2, 2], [0, 0, 0])
+    assert (history.diverged_at == -1).all()
+    assert history.traces["estimate"][:, [4, 7]].isnan().all()
+    assert history.traces["pairs"][0].tolist() == [0 if step in (4, 7) else 8 for step in range(12)]
+    if optimizer == "adam":
+        for mine, theirs in zip(rule.state, expected_rule.state, strict=True):  # moments and step count
+            assert all(map(torch.equal, mine, theirs))
+
+
+def test_digits_without_two_of_a_kind_are_skipped():
+    outcome = EncoderRun.train([replace(ENCODER, batch=3, steps=50)], CPU)[0]
+    assert outcome.scalars["n_skipped"] == (outcome.arrays["pairs"] == 0).sum() > 25  # 3 digits differ 72 times in 100
+    assert outcome.status == "ok"
+
+
+@pytest.mark.parametrize("loss", estimators.BOUNDS)
+def test_weight_zero_trains_the_original(loss):
+    run = replace(GAUSSIAN, loss=loss, batch=16, hidden=(16,), steps=40)
+    twin = replace(run, loss="re" + loss, lam=0.0)
+    assert same(run.train([run], CPU)[0], twin.train([twin], CPU)[0])
+
+
+def test_loop_stops_soon_after_the_last_run_has_diverged():
+    seen = []
+
+    def hurt(step, joint, marginal):
+        seen.append(step)
+        return Scores(joint * math.inf, marginal)
+
+    _, history, _ = toy(steps=5 * LOOK_EVERY, hurt=hurt)
+    assert (len(seen), history.diverged_at.tolist()) == (LOOK_EVERY, [0, 0, 0])
+    assert history.traces["objective"].shape == (3, 5 * LOOK_EVERY)
+
+
+def test_observed_values_are_traced():
+    outcome = ONE_HOT.train([replace(ONE_HOT, steps=40)], CPU)[0]
+    on, output = outcome.arrays["on_diagonal"], outcome.arrays["marginal_output"]
+    assert set(on) == {0, 1}
+    assert output.shape == outcome.arrays["joint_output"].shape == (40,)
+    assert outcome.arrays["table"].shape == (16, 16)
+
+
+@pytest.mark.slow
+def test_the_regularizer_holds_the_drift():
+    run = replace(ONE_HOT, batch=100, steps=1000)
+    ends = {}
+    for loss, lam in (("mine", None), ("remine", 1.0)):
+        outcomes = run.train([replace(run, loss=loss, lam=lam, seed=seed) for seed in range(3)], CPU)
+        ends[loss] = np.abs([outcome.arrays["marginal_term"][-100:].mean() for outcome in outcomes])
+    assert (ends["remine"] < ends["mine"]).all()
+
+
+@pytest.mark.slow
+def test_the_regularizer_steadies_small_batches():
+    run = replace(ONE_HOT, steps=1500)
+    spread = {}
+    for loss, lam in (("mine", None), ("remine", 1.0)):
+        outcomes = run.train([replace(run, loss=loss, lam=lam, seed=seed) for seed in range(3)], CPU)
+        spread[loss] = np.array([outcome.arrays["estimate"][-500:].std() for outcome in outcomes])
+    assert (spread["remine"] < spread["mine"]).all()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@each_optimizer
+def test_devices_agree(optimizer):
+    (here, cpu, _), (there, cuda, _) = (toy(optimizer, where=torch.device(name)) for name in ("cpu", "cuda"))
+    assert_close(there.cpu(), here, rtol=0, atol=1e-4)  # float32, 12 steps
+    assert torch.equal(cuda.diverged_at, cpu.diverged_at)
+    for name in COLUMNS:
+        assert_close(cuda.traces[name], cpu.traces[name], rtol=1e-4, atol=1e-4, equal_nan=True)
