@@ -85,19 +85,19 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _paper(options: argparse.Namespace) -> None:
-    from remi import report
+    import remi.report as report
 
     report.paper(options.profile)
 
 
 def _notebooks(options: argparse.Namespace) -> None:
-    from remi import notebooks
+    import remi.notebooks as notebooks
 
     notebooks.refresh(options.names)
 
 
 def _readme(options: argparse.Namespace) -> None:
-    from remi import report
+    import remi.report as report
 
     report.readme()
 

@@ -31,7 +31,7 @@ def mlp(sizes: Sequence[int], *, output_bias: bool = True, runs: int | None = No
     layers: list[nn.Module] = []
     for index, (inputs, outputs) in enumerate(pairwise(sizes)):
         last = index == len(sizes) - 2
-        layers += [Linear(inputs, outputs, bias=output_bias or not last, runs=runs)] + [nn.ReLU()] * (not last)
+        layers += [Linear(inputs, outputs, bias=output_bias or not last, runs=runs)] + [nn.ReLU(inplace=True)] * (not last)
     return nn.Sequential(*layers)
 
 

@@ -7,6 +7,8 @@ the marginals, LME(m) = log mean exp over the marginal scores.
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from numbers import Real
 from typing import Literal, NamedTuple, get_args, get_origin
 
 import torch
@@ -166,10 +168,15 @@ def regularized(
         lam: weight of the penalty, >= 0; a tensor gives every run of a stack its own.
         target: C* in eq. 14.
         penalty: d(normalizer, target).
+
+    Raises:
+        ValueError: `lam` is a tensor, and its shape is not that of the runs.
     """
 
     def twin(scores: Scores) -> Reading:
         reading = bound(scores)
+        if isinstance(lam, Tensor) and lam.shape not in ((), reading.objective.shape):
+            raise ValueError(f"lam must have a value per run, {tuple(reading.objective.shape)}; got {tuple(lam.shape)}")
         return reading._replace(objective=reading.objective - lam * penalty(reading.normalizer, target))
 
     return twin
@@ -220,15 +227,18 @@ def get(name: str, **chosen: object) -> Estimator:
     estimator: Estimator = lambda scores: BOUNDS[family(name)](scores, **own)  # noqa: E731
     if name not in BOUNDS:
         estimator = regularized(estimator, **{key: value for key, value in chosen.items() if key not in own})  # type: ignore[arg-type]
-    return lambda scores: _skip_empty(estimator(scores), scores)
+    return lambda scores: _skip_empty(estimator, scores)
 
 
-def _skip_empty(reading: Reading, scores: Scores) -> Reading:
+def _skip_empty(estimator: Estimator, scores: Scores) -> Reading:
     if scores.joint_mask is None:
-        return reading
+        return estimator(scores)
     valid = scores.valid
-    readings = Reading(*(torch.where(valid, value, torch.nan) for value in reading))
-    return readings._replace(objective=torch.where(valid, reading.objective, 0.0))
+    joint = torch.where(valid.unsqueeze(-1), scores.joint, 0.0)  # zero scores: 0 * inf would be a gradient of nan
+    marginal = torch.where(valid[..., None, None], scores.marginal, 0.0)
+    reading = estimator(replace(scores, joint=joint, marginal=marginal))
+    flagged = Reading(*(torch.where(valid, value, torch.nan) for value in reading))
+    return flagged._replace(objective=torch.where(valid, reading.objective, 0.0))
 
 
 def _keywords(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
@@ -248,10 +258,10 @@ def _check(key: str, value: object, parameter: inspect.Parameter) -> None:
             raise ValueError(f"{key} must be one of {', '.join(map(repr, choices))}; got {value!r}")
         return
     if key == "lam" and isinstance(value, Tensor):
-        if not bool(((value >= 0) & value.isfinite()).all()):
+        if value.dtype == torch.bool or not bool(((value >= 0) & value.isfinite()).all()):
             raise ValueError(f"lam must be finite and >= 0 for every run; got {value!r}")
         return
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     limit, inside = {"lam": (" >= 0", lambda v: v >= 0), "tau": (" > 0", lambda v: v > 0)}.get(key, ("", lambda v: True))
     if not number or not inside(value):
         raise ValueError(f"{key} must be a finite number{limit}; got {value!r}")

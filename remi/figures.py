@@ -24,7 +24,7 @@ import remi
 from remi import images, runs
 from remi.estimators import LABELS, family
 from remi.experiments import BenchmarkPlan, Curve, GaussianPlan, OneHotPlan, Plan
-from remi.measures import levels, outputs, smooth, trace
+from remi.measures import levels, smooth, trace
 from remi.runs import Record
 from remi.specs import EncoderRun
 
@@ -32,8 +32,9 @@ PRODUCTS = Path(os.environ.get("REMI_FIGURES", Path(remi.__file__).parents[1] / 
 PALETTE = {"mine": "#0077BB", "smile": "#EE6677", "infonce": "#999933", "nwj": "#882255", "tuba": "#CC79A7", "js": "#332288"}
 JOINT, MARGINAL, TRUTH = "#555555", "#AAAAAA", "#000000"
 EVERY = 5  # steps between two drawn points of the strong seed
-BIN = 25  # steps that one point of a band pools over
+BIN = 25  # steps that one point of a band pools over, and between two of them
 TERMS = ("joint_term", "marginal_term", "estimate")
+OUTPUTS = ("joint_output", "marginal_output", "on_diagonal")
 Records = Mapping[str, Sequence[Record]]
 
 mpl.style.use(Path(__file__).with_name("remi.mplstyle"))
@@ -44,10 +45,12 @@ def folder(profile: str) -> Path:
     return PRODUCTS if profile == "quick" else PRODUCTS / profile
 
 
-def save(
-    stem: str, figure: Figure | None, table: pd.DataFrame, caption: str, plans: Mapping[str, Plan], records: Records
-) -> None:
-    """Write `stem`.pdf, .png, .csv (what is drawn) and .json (where it is from); each file appears complete or not at all."""
+def save(stem: str, figure: Figure, table: pd.DataFrame, caption: str, plans: Mapping[str, Plan], records: Records) -> str:
+    """Write `stem`.pdf, .png, .csv (what is drawn) and .json (where it is from); each file appears complete or not at all.
+
+    Returns:
+        The path of the PNG.
+    """
     plan = plans["main"]
     where = folder(plan.profile)
     where.mkdir(parents=True, exist_ok=True)
@@ -94,28 +97,41 @@ def stamp(plan: Plan, records: Records) -> str:
 # ---- Figs. 1 to 5: the one-hot problem ---------------------------------------------------------------------------------
 
 
-def traces(records: Records, columns: Sequence[str] = (*TERMS, "joint_output", "marginal_output", "on_diagonal")) -> pd.DataFrame:
-    """The drawn points of every curve: the strong seed (seed 0) every 5th step, and for the terms a band over all seeds.
+def traces(records: Records, columns: Sequence[str] = (*TERMS, *OUTPUTS)) -> pd.DataFrame:
+    """The drawn points of every curve: the strong seed (seed 0) every 5th step, and bands over all seeds every 25th.
 
-    The band is the 10% to 90% range over all seeds of the 25 steps around the point.
+    A band is the 10% to 90% range over all seeds of the 25 steps around the point: of a term, or of the critic's outputs on
+    and off the diagonal. Runs of more than 3,000 steps are thinned further, to as many points.
     """
     tables = []
     for key, group in records.items():
-        steps = np.arange(0, len(trace(group[0], "estimate")), EVERY)
-        table = pd.DataFrame({"curve": key, "step": steps})
+        values = {column: np.stack([trace(record, column) for record in group]) for column in columns}
+        steps = np.arange(values[columns[0]].shape[1])
+        wide = max(1, len(steps) // 3000)
+        table = pd.DataFrame({"curve": key, "step": steps[:: wide * EVERY]})
         for column in columns:
-            table[column] = trace(group[0], column)[steps]
-            if column in TERMS:
-                everything = np.stack([trace(record, column) for record in group])
-                low, high = zip(*(_range(everything[:, max(0, s - BIN // 2) : s + BIN // 2 + 1]) for s in steps), strict=True)
-                table[f"{column}_low"], table[f"{column}_high"] = low, high
+            table[column] = values[column][0, :: wide * EVERY]
+        pooled = {column: values[column] for column in columns if column in TERMS}
+        if "on_diagonal" in columns:
+            pooled["diagonal"] = values["joint_output"]
+            pooled["off_diagonal"] = np.where(values["on_diagonal"] == 0, values["marginal_output"], np.nan)
+        at = table.step % (wide * BIN) == 0
+        for name, every in pooled.items():
+            windows = [every[:, max(0, s - wide * BIN // 2) : s + wide * BIN // 2 + 1] for s in table.step[at]]
+            table.loc[at, [f"{name}_low", f"{name}_high"]] = [_range(window) for window in windows]
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
     finite = values[np.isfinite(values)]
-    return (np.nan, np.nan) if not len(finite) else tuple(np.quantile(finite, [0.1, 0.9]))  # type: ignore[return-value]
+    return (np.nan, np.nan) if not len(finite) else tuple(np.quantile(finite, [0.1, 0.9]))
+
+
+def band(axes: Axes, rows: pd.DataFrame, name: str, colour: str) -> None:
+    """The range over all seeds."""
+    rows = rows.dropna(subset=f"{name}_low")
+    axes.fill_between(rows.step, rows[f"{name}_low"], rows[f"{name}_high"], color=colour, alpha=0.25, lw=0)
 
 
 def breakdown(axes: Axes, table: pd.DataFrame, curve: Curve, true_mi: float) -> None:
@@ -123,43 +139,44 @@ def breakdown(axes: Axes, table: pd.DataFrame, curve: Curve, true_mi: float) -> 
     colours = {"joint_term": JOINT, "marginal_term": MARGINAL, "estimate": PALETTE[family(curve.loss)]}
     rows = table[table.curve == curve.key]
     for column, colour in colours.items():
-        axes.fill_between(rows.step, rows[f"{column}_low"], rows[f"{column}_high"], color=colour, alpha=0.25, lw=0)
+        band(axes, rows, column, colour)
         axes.plot(rows.step, rows[column], color=colour, lw=0.5 if column != "joint_term" else 0.8)
     axes.axhline(true_mi, color=TRUTH, ls=":", lw=1.2)
-    axes.set(ylim=(-10, 10), xlim=(0, rows.step.max() + EVERY))
+    axes.set(ylim=(-10, 10), yticks=range(-10, 11, 5), xlim=(0, rows.step.max() + EVERY))
 
 
 def scatter(axes: Axes, table: pd.DataFrame, curve: Curve) -> None:
-    """One critic output of each kind per drawn step of the strong seed, coloured by support."""
+    """One critic output of each kind per drawn step of the strong seed, coloured by support, and the ranges over all seeds."""
     rows = table[table.curve == curve.key]
+    colour = PALETTE[family(curve.loss)]
     off, on = rows[rows.on_diagonal == 0], rows[rows.on_diagonal == 1]
+    band(axes, rows, "off_diagonal", MARGINAL)
+    band(axes, rows, "diagonal", colour)
     axes.scatter(off.step, off.marginal_output, s=2, color=MARGINAL, lw=0, rasterized=True)
     for part, column in ((rows, "joint_output"), (on, "marginal_output")):
-        axes.scatter(part.step, part[column], s=2, color=PALETTE[family(curve.loss)], lw=0, rasterized=True)
+        axes.scatter(part.step, part[column], s=2, color=colour, lw=0, rasterized=True)
     axes.set(xlim=(0, rows.step.max() + EVERY))
 
 
-def key_of_terms(figure: Figure, hues: Sequence[str], second: str) -> None:
-    """One legend for all breakdown panels, above them; the estimate has the hue of each panel's loss."""
-    lines = {"first term $E_P[T]$": [JOINT], second: [MARGINAL], "MI estimate": hues}
+def key_of_terms(figure: Figure, hues: Sequence[str], second: str, outputs: bool = False) -> None:
+    """One legend for all panels, above them; the estimate has the hue of each panel's loss, and so have the outputs."""
+    lines: dict[str, Sequence[str]] = {"first term $E_P[T]$": [JOINT], second: [MARGINAL], "MI estimate": hues}
     handles = [tuple(mpl.lines.Line2D([], [], color=colour) for colour in colours) for colours in lines.values()]
-    truth = (mpl.lines.Line2D([], [], color=TRUTH, ls=":"),)
+    handles.append((mpl.lines.Line2D([], [], color=TRUTH, ls=":"),))
+    labels = [*lines, r"true MI, $\log 16$"]
+    if outputs:
+        kinds: dict[str, Sequence[str]] = {"$T$ on the diagonal": hues, "$T$ off the diagonal": [MARGINAL]}
+        handles += [
+            tuple(mpl.lines.Line2D([], [], color=c, marker="o", ms=3, ls="") for c in colours) for colours in kinds.values()
+        ]
+        labels += kinds
     figure.legend(
-        [*handles, truth],
-        [*lines, r"true MI, $\log 16$"],
+        handles,
+        labels,
         loc="outside upper center",
-        ncols=4,
+        ncols=3 if outputs else 4,
         handler_map={tuple: mpl.legend_handler.HandlerTuple(ndivide=None)},
     )
-
-
-def key_of_outputs(axes: Axes, colour: str) -> None:
-    """Legend of a scatter panel."""
-    handles = [
-        mpl.lines.Line2D([], [], color=c, marker="o", ms=3, ls="", label=text)
-        for c, text in ((colour, "pair on the diagonal (support of $P$)"), (MARGINAL, "pair off the diagonal"))
-    ]
-    axes.legend(handles=handles, loc="lower left")
 
 
 def figure1(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
@@ -186,51 +203,77 @@ def figure1(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
 
 def figure2(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     """Critic outputs of MINE and NWJ by support."""
-    table = traces(records, ("joint_output", "marginal_output", "on_diagonal"))
+    table = traces(records, OUTPUTS)
     figure = Figure(figsize=(7.0, 2.6))
-    for axes, curve in zip(figure.subplots(1, 2), plan.curves, strict=True):
-        for record in records[curve.key][1:]:  # the other seeds: smoothed, faint
-            for kind, colour in (("diagonal", PALETTE[curve.loss]), ("off-diagonal", MARGINAL)):
-                steps, values = outputs(record, kind)
-                axes.plot(steps[::EVERY], smooth(values, 100)[::EVERY], color=colour, lw=0.8, alpha=0.5)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, curve, (on, off) in zip(panels, plan.curves, ((3.3, -3.6), (1.4, -1.8)), strict=True):
         scatter(axes, table, curve)
-        axes.set(title=curve.label, xlabel="step", ylabel="critic output $T$ (nats)")
-        key_of_outputs(axes, PALETTE[curve.loss])
+        axes.text(plan.steps, on, "on the diagonal, support of $P$", ha="right", color=PALETTE[curve.loss], fontsize=7)
+        axes.text(plan.steps, off, "off the diagonal", ha="right", color=JOINT, fontsize=7)
+        axes.set(title=curve.label, xlabel="step", ylim=(-12, 7), yticks=range(-10, 6, 5))
+    best = plan_true_mi(plan) + 1
+    panels[1].axhline(best, color=TRUTH, ls=":", lw=1.2)
+    panels[1].text(plan.steps, best + 1.4, r"best critic, $T^* = \log 16 + 1$", ha="right", fontsize=7)
+    panels[0].set_ylabel("critic output $T$ (nats)")
     return figure, table
 
 
-def stacked_panels(plan: OneHotPlan, records: Records, note: Mapping[str, str]) -> tuple[Figure, pd.DataFrame]:
-    """Breakdown above, critic outputs below, a column per curve (Figs. 3 and 5)."""
-    drawn = {curve.key: records[curve.key] for curve in plan.curves}
+def stacked_panels(
+    plan: OneHotPlan,
+    records: Records,
+    note: Mapping[str, str],
+    curves: Sequence[Curve] = (),
+    frames: Mapping[str, tuple[float, float]] | None = None,
+) -> tuple[Figure, pd.DataFrame]:
+    """Breakdown above, critic outputs below, a column per curve (Figs. 3 and 5).
+
+    Args:
+        plan: what the figure is about.
+        records: of every curve.
+        note: a line under each curve's title.
+        curves: the columns; the plan's by default.
+        frames: the vertical range of the outputs by loss; all of them by default.
+    """
+    curves = curves or plan.curves
+    drawn = {curve.key: records[curve.key] for curve in curves}
     table = traces(drawn)
     figure = Figure(figsize=(7.0, 4.4))
-    panels = figure.subplots(2, len(plan.curves), sharex=True, squeeze=False)
-    for (top, bottom), curve in zip(panels.T, plan.curves, strict=True):
+    panels = figure.subplots(2, len(curves), sharex="col", squeeze=False)
+    for column, ((top, bottom), curve) in enumerate(zip(panels.T, curves, strict=True)):
         breakdown(top, table, curve, plan_true_mi(plan))
         scatter(bottom, table, curve)
-        top.set(title=curve.label)
-        bottom.set(xlabel="step")
-        top.text(0.98, 0.03, note[curve.key], transform=top.transAxes, ha="right", va="bottom", fontsize=7)
+        top.set_title(f"{curve.label}\n")
+        top.annotate(note[curve.key], (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=7)
+        bottom.set(xlabel="step", ylim=(frames or {}).get(curve.loss))
+        top.tick_params(labelleft=column == 0)
+        bottom.tick_params(labelleft=not (column and frames and curve.loss == curves[column - 1].loss))
         for record in drawn[curve.key]:
             if not record.ok:
                 top.plot(record.scalars["diverged_at"], 9.2, marker="x", color=PALETTE[family(curve.loss)], ms=4, clip_on=False)
     panels[0, 0].set_ylabel("nats")
     panels[1, 0].set_ylabel("critic output $T$ (nats)")
-    key_of_outputs(panels[1, 0], PALETTE[family(plan.curves[0].loss)])
-    key_of_terms(figure, list(dict.fromkeys(PALETTE[family(curve.loss)] for curve in plan.curves)), "second term")
+    key_of_terms(figure, list(dict.fromkeys(PALETTE[family(curve.loss)] for curve in curves)), "second term", outputs=True)
     return figure, table
 
 
 def divergence_note(group: Sequence[Record]) -> str:
-    """How many seeds became non-finite, and when."""
-    ends = [int(record.scalars["diverged_at"]) for record in group if not record.ok]
-    when = f", median step {int(np.median(ends))} (×)" if ends else ""
-    return f"{len(ends)} of {len(group)} seeds non-finite{when}"
+    """How many seeds became non-finite."""
+    lost = sum(not record.ok for record in group)
+    return f"{lost} of {len(group)} seeds non-finite" + " (×)" * (lost > 0)
+
+
+CONTROLS = (
+    Curve("mine", "MINE", "mine"),
+    Curve("stratified/mine", "MINE, 2 diagonal pairs", "mine"),
+    Curve("nwj", "NWJ", "nwj"),
+    Curve("small-steps/nwj", "NWJ, steps of 0.03", "nwj"),
+)
 
 
 def figure3(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
-    """MINE and NWJ at batch 32."""
-    return stacked_panels(plan, records, {curve.key: divergence_note(records[curve.key]) for curve in plan.curves})
+    """MINE and NWJ at batch 32, each beside the control that takes its explosion away."""
+    note = {curve.key: divergence_note(records[curve.key]) for curve in CONTROLS}
+    return stacked_panels(plan, records, note, CONTROLS, {"mine": (-110, 15), "nwj": (-30, 15)})
 
 
 def figure4(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
@@ -244,16 +287,27 @@ def figure4(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
         axes.axhline(target, color="#CC3311", ls="--", lw=1)
         axes.set(title=f"$C^* = {target:g}$", xlabel="step", xticks=[0, 1000])
     panels[0].set_ylabel("nats")
-    panels[0].text(
-        1450, plan.curves[0].options["target"] - 0.4, "target $C^*$", color="#CC3311", ha="right", va="top", fontsize=7
-    )
+    panels[0].text(1480, -7.4, "target $C^*$", color="#CC3311", ha="right", va="top", fontsize=7)
     key_of_terms(figure, [PALETTE["mine"]], r"second term $\log E_Q[e^T]$")
     return figure, table
 
 
+TWINS = (
+    Curve("remine", "ReMINE", "remine"),
+    Curve("renwj-eq15", "ReNWJ, eq. 15", "renwj"),
+    Curve("renwj-released", "ReNWJ, released target", "renwj"),
+    Curve("gentle/renwj-gentle", "ReNWJ, eq. 15, gently", "renwj"),
+)
+
+
 def figure5(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
-    """ReMINE and ReNWJ, both targets, at batch 32."""
-    return stacked_panels(plan, records, {curve.key: divergence_note(records[curve.key]) for curve in plan.curves})
+    """ReMINE and ReNWJ, both targets, at batch 32; and ReNWJ in the gentler setting."""
+    note = {}
+    for curve in TWINS:
+        run: Any = records[curve.key][0].run
+        lost = sum(not record.ok for record in records[curve.key])
+        note[curve.key] = rf"$\lambda = {run.lam:g}$, batch {run.batch}" + f"; {lost} seeds lost (×)" * (lost > 0)
+    return stacked_panels(plan, records, note, TWINS, {"remine": (-15, 10), "renwj": (-15, 10)})
 
 
 def plan_true_mi(plan: OneHotPlan) -> float:
@@ -277,7 +331,7 @@ def figure6(plan: BenchmarkPlan, by_lambda: pd.DataFrame, untrained: Mapping[str
                 errors = mine[f"{column}_ci95"]
                 axes.errorbar(
                     beside,
-                    mine[column],
+                    mine[f"{column}_mean"],
                     errors,
                     color=colour,
                     marker="o",
@@ -304,43 +358,57 @@ ABLATION = (("{}", "neither", ":"), ("{}-clip", "clip", "-."), ("re{}-noclip", "
 
 
 def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
-    """Each loss and its twin on the staircase; the clip ablation; the error per level."""
+    """Each loss and its twin on the staircase; the clip ablation; the error over all levels."""
     total = plan.steps_per_level * len(plan.problem.levels)
     steps = np.arange(0, total, max(1, total // 400))
-    smoothed = {key: smooth(trace(group[0], "estimate"), plan.smoothing)[steps] for key, group in records.items()}
-    raw = {key: trace(group[0], "estimate")[steps] for key, group in records.items()}
+    curves = {key: trace(group[0], "estimate") for key, group in records.items()}
+    curves["js-as-published"] = trace(records["js"][0], "objective")
+    smoothed = {key: smooth(values, plan.smoothing)[steps] for key, values in curves.items()}
     truth = np.array([plan.problem.true_mi(int(step)) for step in steps])
     statistics = levels(plan, dict(records))
     table = pd.concat(
-        [*(pd.DataFrame({"curve": k, "step": steps, "raw": raw[k], "smoothed": smoothed[k]}) for k in records), statistics],
+        [
+            *(pd.DataFrame({"curve": k, "step": steps, "raw": curves[k][steps], "smoothed": smoothed[k]}) for k in curves),
+            statistics,
+        ],
         ignore_index=True,
     )
     figure = Figure(figsize=(7.0, 6.2))
     panels = figure.subplots(3, 3)
     for axes, name in zip(panels[:2].flat, PALETTE, strict=True):
         for loss, style, width in ((name, (0, (4, 1.5)), 1.0), ("re" + name, "-", 1.6)):
-            axes.plot(steps, raw[loss], color=PALETTE[name], lw=0.4, alpha=0.25)
+            axes.plot(steps, curves[loss][steps], color=PALETTE[name], lw=0.4, alpha=0.25)
             axes.plot(steps, smoothed[loss], color=PALETTE[name], ls=style, lw=width, label=LABELS[loss])
         axes.legend(loc="upper left")
-        if name == "infonce":
-            axes.axhline(np.log(plan.batch), color=JOINT, ls=":", lw=1)
-            axes.text(total, np.log(plan.batch) - 0.2, f"log {plan.batch}", ha="right", va="top", fontsize=7)
+    cap = float(np.log(plan.batch))
+    panels[0, 2].axhline(cap, color=JOINT, ls=":", lw=1)
+    panels[0, 2].text(total, cap - 0.2, rf"$\log {plan.batch}$", ha="right", va="top", fontsize=7)
+    panels[1, 2].plot(steps, smoothed["js-as-published"], color=JOINT, lw=1)
+    panels[1, 2].text(total, 0.15, "JS in the released code: its objective", color=JOINT, ha="right", fontsize=7)
     for axes, name in zip(panels[2], ("nwj", "tuba"), strict=False):
         for pattern, label, style in ABLATION:
             axes.plot(steps, smoothed[pattern.format(name)], color=PALETTE[name], ls=style, lw=1.2, label=label)
-        axes.set_title(f"{LABELS[name]}: what helps?")
+        axes.set(title=f"{LABELS[name]}: what helps?", xlabel="step")
         axes.legend(loc="upper left", ncols=1)
     for axes in (*panels[:2].flat, *panels[2, :2]):
         axes.plot(steps, truth, color=TRUTH, lw=1, drawstyle="steps-post", ls=":")
-        axes.set(xlim=(0, total), ylim=(0, 11.5))
-    errors = panels[2, 2]
-    for name, colour in PALETTE.items():
-        for loss, style in ((name, (0, (4, 1.5))), ("re" + name, "-")):
-            rows = statistics[statistics.curve == loss]
-            errors.plot(rows.level, np.sqrt(rows.mse), color=colour, ls=style, marker="o", ms=2.5, lw=1)
-    errors.set(title="Error per level", xlabel="true MI (nats)", ylabel="root mean square error", yscale="log")
+        axes.set(xlim=(0, total), ylim=(-1, 11.5), yticks=range(0, 11, 2))
     for axes in panels[:, 0]:
         axes.set_ylabel("MI (nats)")
-    for axes in panels[2, :2]:
-        axes.set_xlabel("step")
+    _errors(panels[2, 2], np.sqrt(statistics.groupby("curve").mse.mean()))
     return figure, table
+
+
+def _errors(axes: Axes, error: "pd.Series[float]") -> None:
+    """From each loss to its twin, and the clip alone where there is one."""
+    for row, (name, colour) in enumerate(PALETTE.items()):
+        axes.plot([error[name], error["re" + name]], [row, row], color=colour, lw=1)
+        axes.plot(error[name], row, color=colour, marker="o", ms=5, mfc="white")
+        axes.plot(error["re" + name], row, color=colour, marker="o", ms=5)
+        if name + "-clip" in error:
+            axes.plot(error[name + "-clip"], row, color=colour, marker="x", ms=5)
+    marks = (("o", "white", "original"), ("o", JOINT, "regularized"), ("x", JOINT, "clip only"))
+    handles = [mpl.lines.Line2D([], [], color=JOINT, marker=m, mfc=fill, ms=4, ls="", label=text) for m, fill, text in marks]
+    axes.legend(handles=handles, loc="lower right", handletextpad=0.1)
+    axes.set(title="Error over all levels", xlabel="root mean square error (nats)", xscale="log", ylim=(5.5, -0.5))
+    axes.set_yticks(range(len(PALETTE)), [LABELS[name] for name in PALETTE])

@@ -50,7 +50,7 @@ PLACES = {  # where a claim is shown again: by id, else by the part of its id be
 SCALES = {
     "quick": "small enough for any laptop: the paper's settings in Figs. 1 to 5, a shorter Fig. 7, and handwritten digits in "
     "place of CIFAR in Fig. 6 and Table 2",
-    "desk": "a few hours on a desktop: the paper's settings in Figs. 1 to 5 and 7, and a part of CIFAR-10 in Fig. 6 and Table 2",
+    "desk": "the paper's settings in Figs. 1 to 5 and 7, and 10,000 images of CIFAR-10 in Fig. 6 and Table 2",
     "paper": "the size of the paper",
 }
 
@@ -365,7 +365,9 @@ def _render(lines: Sequence[str], anchor: str = "") -> Markup:
             parts.append(_list(lines[i:end], anchor))
             i = end
         else:
-            end = _end(lines, i, lambda later: bool(later.strip()) and not later.startswith(("|", "#")) and not ITEM.match(later))
+            end = _end(
+                lines, i + 1, lambda later: bool(later.strip()) and not later.startswith(("|", "#")) and not ITEM.match(later)
+            )
             parts.append(Markup("<p>{}</p>").format(inline(" ".join(line.strip() for line in lines[i:end]))))
             i = end
     return Markup("\n").join(parts)
@@ -392,16 +394,16 @@ def _list(lines: Sequence[str], anchor: str) -> Markup:
         single = body.count("<p>") == 1 and body.startswith("<p>") and body.endswith("</p>")
         items.append(Markup("<li{}>{}</li>").format(name, body[3:-4] if single else body))
     first = ITEM.match(lines[0])
-    opening = Markup('<ol start="{}">').format(first["number"]) if first and first["number"] else Markup("<ul>")
-    return Markup("\n").join([opening, *items, Markup("</ol>") if opening.startswith("<ol") else Markup("</ul>")])
+    tag = Markup('<ol start="{0}">\n{1}\n</ol>') if first and first["number"] else Markup("<ul>\n{1}\n</ul>")
+    return tag.format(first and first["number"], Markup("\n").join(items))
 
 
 def _table(lines: Sequence[str]) -> Markup:
     rows = [[cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))] for line in lines]
     head, body = rows[0], [row for row in rows[1:] if not all(re.fullmatch(r":?-+:?", cell) for cell in row)]
-    return Markup('<div class="scroll" tabindex="0"><table><thead>{}</thead><tbody>{}</tbody></table></div>').format(
-        _cells("th", head), Markup("\n").join(_cells("td", row) for row in body)
-    )
+    table = Markup("<table><thead>{}</thead><tbody>{}</tbody></table>")
+    content = table.format(_cells("th", head), Markup("\n").join(_cells("td", row) for row in body))
+    return Markup('<div class="scroll" tabindex="0" role="region" aria-label="Table">{}</div>').format(content)
 
 
 def _cells(tag: str, row: Iterable[str]) -> Markup:

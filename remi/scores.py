@@ -17,7 +17,7 @@ class Scores:
     """Critic values T on joint pairs and on marginal pairs; leading dimensions are independent runs.
 
     Shapes never depend on the data: a setting that uses some of the pairs says which with a mask, so that one code
-    serves one run, a stack of runs and a captured graph. A mask only has to broadcast against what it masks.
+    serves one run, a stack of runs and a captured graph. A mask may leave out the leading dimensions of what it masks.
 
     Args:
         joint: (..., n) values T(x, y) with (x, y) drawn from P.
@@ -28,7 +28,7 @@ class Scores:
         rowwise: True when `joint` lists the pairs of row 0, then of row 1, and so on; InfoNCE needs it.
 
     Raises:
-        ValueError: the shapes do not fit, a population is empty, or dtype or device differ.
+        ValueError: the shapes do not fit, a population is empty, a mask is not boolean, or dtype or device differ.
     """
 
     joint: Tensor
@@ -55,6 +55,12 @@ class Scores:
                 f"joint and marginal must share dtype and device, got {joint.dtype} on {joint.device} "
                 f"and {marginal.dtype} on {marginal.device}"
             )
+        if self.rowwise and joint.shape[-1] % marginal.shape[-2]:
+            raise ValueError(
+                f"rowwise needs as many joint pairs in every row, got {joint.shape[-1]} for {marginal.shape[-2]} rows"
+            )
+        for name, values, dims in (("joint_mask", joint, 1), ("marginal_mask", marginal, 2), ("row_mask", marginal, 2)):
+            _check_mask(name, getattr(self, name), values, dims)
 
     @classmethod
     def from_matrix(cls, matrix: Tensor) -> "Scores":
@@ -76,8 +82,10 @@ class Scores:
             logits: (..., n, C).
             labels: (..., n) integers in [0, C).
         """
-        _labels("labels", labels, logits.shape[:-1])
-        joint = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+        if logits.ndim < 2:
+            raise ValueError(f"logits must be (..., n, C), got {tuple(logits.shape)}")
+        _check_labels(labels, logits.shape[:-1])
+        joint = logits.gather(-1, labels.long().unsqueeze(-1)).squeeze(-1)
         return cls(joint, logits, rowwise=True)
 
     @classmethod
@@ -90,7 +98,9 @@ class Scores:
             embeddings: (..., n, d).
             labels: (..., n) integers.
         """
-        _labels("labels", labels, embeddings.shape[:-1])
+        if embeddings.ndim < 2:
+            raise ValueError(f"embeddings must be (..., n, d), got {tuple(embeddings.shape)}")
+        _check_labels(labels, embeddings.shape[:-1])
         matrix = embeddings @ embeddings.transpose(-1, -2)
         others = ~_identity(_square("embeddings @ embeddings.T", matrix), matrix)
         same = (labels.unsqueeze(-1) == labels.unsqueeze(-2)) & others
@@ -115,7 +125,9 @@ class Scores:
     @property
     def pairs(self) -> Tensor:
         """(...) the number of joint pairs."""
-        return _count(self.joint_mask, self.joint, 1).expand(self.joint.shape[:-1])
+        if self.joint_mask is None:
+            return self.joint.new_full(self.joint.shape[:-1], self.joint.shape[-1])
+        return self.joint_mask.sum(-1).to(self.joint.dtype).expand(self.joint.shape[:-1])
 
     def map(self, transform: Callable[[Tensor], Tensor]) -> "Scores":
         """The same populations with every critic value transformed."""
@@ -132,7 +144,7 @@ class Scores:
     def log_mean_exp(self) -> Tensor:
         """Logarithm of E_Q[exp T], finite whenever the scores are."""
         total = _where(self.marginal_mask, self.marginal, -torch.inf).flatten(-2).logsumexp(-1)
-        return total - _count(self.marginal_mask, self.marginal, 2).log()
+        return total - _log_count(self.marginal_mask, self.marginal, 2)
 
     def row_log_mean_exp(self) -> Tensor:
         """Mean over joint pairs of log mean exp of the pair's own row (eq. 5).
@@ -146,23 +158,28 @@ class Scores:
                 "build the scores with from_matrix, from_views, from_logits or from_embeddings"
             )
         rows = _where(self.row_mask, self.marginal, -torch.inf).logsumexp(-1)
-        rows = rows - _count(self.row_mask, self.marginal, 1).log()
+        rows = rows - _log_count(self.row_mask, self.marginal, 1)
         return _mean(rows.repeat_interleave(self.joint.shape[-1] // rows.shape[-1], -1), self.joint_mask, 1)
 
 
 def _mean(values: Tensor, mask: Tensor | None, dims: int) -> Tensor:
-    return _where(mask, values, 0.0).flatten(-dims).sum(-1) / _count(mask, values, dims).clamp_min(1)
+    """Mean over the last `dims` dimensions of the entries that the mask keeps; 0 where it keeps none."""
+    if mask is None:
+        return values.flatten(-dims).mean(-1)
+    kept = mask.flatten(-dims).sum(-1).clamp_min(1).double()
+    share = values.shape[-dims:].numel() / kept  # in double: a count overflows float16
+    return _where(mask, values, 0.0).flatten(-dims).mean(-1) * share.to(values.dtype)
+
+
+def _log_count(mask: Tensor | None, values: Tensor, dims: int) -> Tensor | float:
+    """Logarithm of how many of the last `dims` dimensions' entries the mask keeps."""
+    if mask is None:
+        return math.log(values.shape[-dims:].numel())
+    return mask.flatten(-dims).sum(-1).double().log().to(values.dtype)
 
 
 def _where(mask: Tensor | None, values: Tensor, otherwise: float) -> Tensor:
     return values if mask is None else values.masked_fill(~mask, otherwise)
-
-
-def _count(mask: Tensor | None, values: Tensor, dims: int) -> Tensor:
-    """How many of the last `dims` dimensions' entries the mask keeps."""
-    if mask is None:
-        return values.new_tensor(values.shape[-dims:].numel())
-    return mask.flatten(-dims).sum(-1).to(values.dtype)
 
 
 def _identity(n: int, like: Tensor) -> Tensor:
@@ -170,12 +187,25 @@ def _identity(n: int, like: Tensor) -> Tensor:
 
 
 def _square(name: str, matrix: Tensor) -> int:
-    n = matrix.shape[-1]
-    if matrix.ndim < 2 or matrix.shape[-2] != n or n < 2:
+    if matrix.ndim < 2 or matrix.shape[-2] != matrix.shape[-1] or matrix.shape[-1] < 2:
         raise ValueError(f"{name} must be (..., n, n) with n >= 2, got {tuple(matrix.shape)}")
-    return n
+    return matrix.shape[-1]
 
 
-def _labels(name: str, labels: Tensor, shape: torch.Size) -> None:
-    if labels.is_floating_point() or labels.shape != shape:
-        raise ValueError(f"{name} must be integers of shape {tuple(shape)}, got {labels.dtype} of shape {tuple(labels.shape)}")
+def _check_labels(labels: Tensor, shape: torch.Size) -> None:
+    whole = isinstance(labels, Tensor) and not (labels.is_floating_point() or labels.dtype == torch.bool)
+    if not whole or labels.shape != shape:
+        got = f"{labels.dtype} of shape {tuple(labels.shape)}" if isinstance(labels, Tensor) else repr(labels)
+        raise ValueError(f"labels must be integers of shape {tuple(shape)}, got {got}")
+
+
+def _check_mask(name: str, mask: Tensor | None, values: Tensor, dims: int) -> None:
+    if mask is None:
+        return
+    lead = mask.ndim - dims
+    fits = lead >= 0 and mask.shape[lead:] == values.shape[-dims:] and mask.shape[:lead] in (values.shape[:-dims], ())
+    if mask.dtype != torch.bool or not fits:
+        raise ValueError(
+            f"{name} must be boolean of shape {tuple(values.shape)} or {tuple(values.shape[-dims:])}, "
+            f"got {mask.dtype} of shape {tuple(mask.shape)}"
+        )

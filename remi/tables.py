@@ -82,9 +82,8 @@ def _benchmark(dataset: str) -> Benchmark:
 def _variant(row: Mapping[str, Any]) -> str:
     if row["loss"] == "untrained":
         return "untrained"
-    if row["loss"] in estimators.SELF_NORMALIZED and row["regularized"] != (
-        row["clip"] == "both"
-    ):  # Table 1 clips the twins only
+    clipped = row["clip"] == "both"  # Table 1 clips NWJ and TUBA with the regularizer only
+    if row["loss"] in estimators.SELF_NORMALIZED and clipped != row["regularized"]:
         return "regularizer only" if row["regularized"] else "clip only"
     return "regularized" if row["regularized"] else "original"
 

@@ -80,6 +80,7 @@ class Reader(HTMLParser):
     """What a browser would see: tags with attributes, and text outside of styles."""
 
     VOID = ("meta", "img", "br", "link")
+    INLINE = ("a", "strong", "em", "code", "span")
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -90,13 +91,14 @@ class Reader(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag, attrs):
+        self.text += " " * (tag not in self.INLINE)
         self.tags.append((tag, dict(attrs)))
         if tag not in self.VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
-        self.text += " " * (tag not in ("a", "strong", "em", "code", "span"))
+        self.text += " " * (tag not in self.INLINE)
 
     def handle_data(self, data):
         if self.open[-1:] != ["style"]:
@@ -124,6 +126,7 @@ def test_nothing_is_requested_and_nothing_runs(html):
     assert all(attributes["src"].startswith("data:image/png;base64,") for _, attributes in tags if "src" in attributes)
     assert re.findall(r"https?://[^\"< ]+", html) == ["https://arxiv.org/abs/2011.07932"]  # a plain link
     assert not re.search(r"url\(|@import|@font-face", html)
+    assert """content="default-src 'none'; style-src 'unsafe-inline'; img-src data:\"""" in html  # a browser enforces it, too
 
 
 def test_images_have_a_size_and_a_text(html):
@@ -277,9 +280,14 @@ def test_block_markdown():
     assert html.replace("\n", "") == (
         "<p>One two.</p><h3>Part</h3>"
         '<ol start="3"><li><p><strong>a</strong> b</p><ul><li>c d</li><li>e</li></ul></li><li>f</li></ol>'
-        '<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">x</th><th scope="col">y</th></tr></thead>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Table">'
+        '<table><thead><tr><th scope="col">x</th><th scope="col">y</th></tr></thead>'
         "<tbody><tr><td>1</td><td>p | q</td></tr></tbody></table></div>"
     )
+
+
+def test_a_line_that_only_looks_like_a_heading_is_text():
+    assert page.markdown("a\n\n#b\nc") == "<p>a</p>\n<p>#b c</p>"
 
 
 @pytest.mark.parametrize("latex", [r"\undefined x", "a_b_c"])

@@ -13,7 +13,7 @@ from remi import estimators, experiments, tables
 from remi.evaluation import Interval
 from remi.runs import Record
 from remi.specs import EncoderRun
-from remi.theory import clb_nwj
+from remi.theory import clb_infonce, clb_nwj
 
 RUN = EncoderRun("mine", 10, 100, "adam", 1e-3, (64, 512))
 HALF_WIDTH = 12.706205 * math.sqrt(0.5)  # of two seeds, in units of their difference / sqrt(2): t(0.975, 1) s / sqrt(2)
@@ -143,7 +143,7 @@ def test_diverged_and_negative_runs_in_the_mean():
 
 def test_lambda_is_the_one_nearest_the_true_mi():
     truth = math.log(100)
-    weights = {0.1: truth - 0.2, 0.01: truth + 0.1, 0.001: truth - 0.15}
+    weights = {0.1: truth - 0.2, 0.01: truth + 0.1, 0.001: truth + 0.3}
     runs = [record("remine", lam=lam, mi=mi, dataset="digit-pairs") for lam, mi in weights.items()]
     row = tables.summary(table(*runs)).iloc[0]
     assert (row["lam"], row["mi_mean"]) == (0.01, pytest.approx(truth + 0.1, abs=1e-6))
@@ -169,6 +169,8 @@ def test_published_numbers_stand_beside(full):
 def test_prediction_and_truth_stand_beside(full):
     row = only(full, task="clb", dataset="digit-pairs", loss="nwj", variant="regularized")
     assert (row["closed_form"], row["true_mi"]) == pytest.approx((clb_nwj(100), math.log(100)), abs=1e-6)
+    row = only(full, task="clb", dataset="digit-pairs", loss="infonce", variant="original")
+    assert row["closed_form"] == pytest.approx(clb_infonce(100, 100), abs=1e-6)
     assert full["closed_form"].isna().sum() == (full["variant"] == "untrained").sum() == 4
 
 

@@ -1,0 +1,164 @@
+"""Every command explains itself, and every mistake is one line that names it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from remi import runs
+from remi.__main__ import COMMANDS, main
+from remi.experiments import PLANS, PROFILES
+from remi.problems import OneHot
+from remi.specs import CriticRun, EncoderRun, to_json
+
+ONE_HOT = CriticRun("mine", 8, 3, "sgd", 0.1, (4,), problem=OneHot(4))
+PLAIN = to_json(ONE_HOT)
+
+
+def written(tmp_path, content):
+    path = tmp_path / "spec.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(path)
+
+
+def test_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["--help"])
+    assert set(COMMANDS) <= set(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        main([command, "--help"])
+    assert f"python -m remi {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["dance"], "dance"),
+        ([], "COMMAND"),
+        (["sweep", "fig9"], "fig9"),
+        (["status", "fig9"], "fig9"),
+        (["sweep", "fig1", "--profile", "huge"], "huge"),
+        (["status", "--profile", "huge"], "huge"),
+        (["paper", "--profile", "huge"], "huge"),
+        (["sweep", "--processes", "two"], "two"),
+        (["run"], "spec"),
+    ],
+)
+def test_a_wrong_argument_is_named(arguments, named, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert named in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("spec", "named"),
+    [
+        ("{", "spec.json"),
+        ("", "spec.json"),
+        ([PLAIN], "specification"),
+        ("3", "specification"),
+        ({"kind": "Fancy"}, "Fancy"),
+        (to_json(ONE_HOT)["problem"], "OneHot"),
+        (PLAIN | {"colour": 1}, "colour"),
+        ({name: value for name, value in PLAIN.items() if name != "batch"}, "batch"),
+        (PLAIN | {"loss": "nonsense"}, "nonsense"),
+        (PLAIN | {"options": {"tau": 3}}, "tau"),
+        (PLAIN | {"loss": "remine", "lam": -1}, "lam"),
+        (PLAIN | {"optimizer": "magic"}, "magic"),
+        (PLAIN | {"batch": "many"}, "batch"),
+        (PLAIN | {"steps": 0}, "steps"),
+        (PLAIN | {"problem": None}, "problem"),
+        (to_json(EncoderRun("mine", 10, 2, "adam", 1e-3, (16,), dataset="faces")), "faces"),
+        (to_json(EncoderRun("mine", 10, 2, "adam", 1e-3, (16,), task="sorting")), "sorting"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_malformed_specification_is_one_line(spec, named, tmp_path, store, capsys):
+    assert main(["run", written(tmp_path, spec)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("remi run: ")
+    assert captured.err.count("\n") == 1
+    assert named in captured.err
+    assert not store.exists() or not list(store.iterdir())
+
+
+def test_a_missing_specification_is_one_line(store, capsys):
+    assert main(["run", "nowhere.json"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_run_trains_and_prints_its_folder(tmp_path, store, capsys):
+    for _ in range(2):  # the second time it is there
+        assert main(["run", written(tmp_path, PLAIN)]) == 0
+        assert capsys.readouterr().out == f"{runs.folder(ONE_HOT)}\n"
+        seconds = {runs.load(ONE_HOT).seconds}
+    assert len(seconds) == 1
+
+
+def test_run_into_a_store_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys):
+    spec = written(tmp_path, PLAIN)
+    monkeypatch.setattr(runs, "STORE", tmp_path / "spec.json" / "runs")
+    assert main(["run", spec]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "spec.json/runs" in error
+
+
+def test_a_broken_line_ends_a_worker_with_one_line(store, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", iter([json.dumps([PLAIN]) + "\n", json.dumps([PLAIN | {"loss": "nonsense"}]) + "\n"]))
+    assert main(["run", "-"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "done\n"
+    assert "nonsense" in captured.err
+
+
+@pytest.mark.parametrize(("what", "count"), [("fig1", 10), ("fig2", 10), ("fig7", 16)])
+def test_status_counts(what, count, store, capsys):
+    assert main(["status", what]) == 0
+    assert capsys.readouterr().out.startswith(f"0 of {count} runs done")
+
+
+def test_status_counts_what_is_done_and_what_diverged(store, monkeypatch, capsys):
+    from dataclasses import replace
+
+    from remi import experiments
+    from remi.specs import Outcome
+
+    wanted = [replace(ONE_HOT, seed=seed) for seed in range(4)]
+    monkeypatch.setattr(experiments, "all_runs", lambda profile: wanted + wanted)
+    for run, status in zip(wanted, ("ok", "diverged", "ok"), strict=False):
+        runs.save(run, Outcome(status, {}, {}), 0.0)
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out == f"3 of 4 runs done in {store}, 1 of them diverged\n"
+
+
+@pytest.mark.parametrize("command", ["sweep", "status"])
+def test_a_profile_that_is_not_there_yet_is_one_line(command, store, capsys):
+    assert main([command, "table2", "--profile", "paper"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_choices_are_the_plans_and_profiles(capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["sweep", "--help"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in (*PLANS, *PROFILES))
+
+
+def test_doctor_reports_versions_and_data(store, capsys):
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("python", "torch", "device", str(store), "1437 + 360 images", "5000 + 2000 images"))
+
+
+def test_module_runs_as_a_command():
+    done = subprocess.run([sys.executable, "-m", "remi", "sweep", "fig9"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "fig9" in done.stderr

@@ -1,0 +1,178 @@
+"""Plans hold the paper's values, and a profile changes their size only."""
+
+import math
+from dataclasses import fields, replace
+
+import pytest
+
+from remi import experiments
+from remi.experiments import PLANS, PROFILES, TABLE2, groups
+from remi.specs import EncoderRun
+from remi.training import device
+
+KEYS = {  # what a figure or table trains: its groups
+    "fig1": "mine nwj",
+    "fig2": "mine nwj",
+    "fig3": "mine nwj stratified/mine stratified/nwj small-steps/nwj",
+    "fig4": "remine-target-5 remine-target-2 remine-target0 remine-target2 remine-target5",
+    "fig5": "remine renwj-eq15 renwj-released gentle/renwj-gentle",
+    "fig7": "mine remine smile resmile infonce reinfonce nwj renwj tuba retuba js rejs "
+    "nwj-clip renwj-noclip tuba-clip retuba-noclip",
+}
+ONE_HOT = {  # paper/settings.md, one-hot: the first run of a group at "paper"
+    ("fig1", "mine"): {"batch": 100, "steps": 3000, "loss": "mine"},
+    ("fig1", "nwj"): {"batch": 100, "steps": 3000, "loss": "nwj", "options": {}},
+    ("fig3", "mine"): {"batch": 32, "steps": 3000, "loss": "mine"},
+    ("fig3", "nwj"): {"batch": 32, "steps": 3000, "loss": "nwj", "lr": 0.1},
+    ("fig3", "small-steps/nwj"): {"batch": 32, "steps": 6000, "lr": 0.03},
+    ("fig4", "remine-target-5"): {"batch": 100, "steps": 1500, "loss": "remine", "lam": 0.1, "options": {"target": -5}},
+    ("fig4", "remine-target2"): {"batch": 100, "steps": 1500, "loss": "remine", "lam": 0.1, "options": {"target": 2}},
+    ("fig5", "remine"): {"batch": 32, "steps": 3000, "loss": "remine", "lam": 1.0, "options": {}},
+    ("fig5", "renwj-eq15"): {"batch": 32, "steps": 3000, "loss": "renwj", "lam": 1.0, "options": {}},
+    ("fig5", "renwj-released"): {"batch": 32, "loss": "renwj", "lam": 1.0, "options": {"target_of": "released"}},
+    ("fig5", "gentle/renwj-gentle"): {"batch": 100, "loss": "renwj", "lam": 0.1, "options": {}},
+}
+CLIP = {"clip": "both"}  # at tau = 10, the default
+GAUSSIAN_OPTIONS = {"renwj": CLIP, "retuba": CLIP, "nwj-clip": CLIP, "tuba-clip": CLIP}
+IMAGE_OPTIONS = {
+    "smile": CLIP,
+    "resmile": CLIP,
+    "renwj": CLIP,
+    "retuba": CLIP,
+    "js": {"evaluate": "nwj"},
+    "rejs": {"evaluate": "nwj", "penalty": "softplus", "target": 1},
+    "nwj-clip": CLIP,
+    "tuba-clip": CLIP,
+}
+
+
+def holds(run, values):
+    return {name: getattr(run, name) for name in values} == values
+
+
+@pytest.mark.parametrize(("figure", "keys"), KEYS.items())
+@pytest.mark.parametrize("profile", PROFILES)
+def test_groups(figure, keys, profile):
+    assert list(groups(PLANS[figure](profile))) == keys.split()
+
+
+@pytest.mark.parametrize(("place", "values"), ONE_HOT.items(), ids=map("-".join, ONE_HOT))
+def test_onehot_settings(place, values):
+    figure, key = place
+    run = groups(PLANS[figure]("paper"))[key][0]
+    assert holds(run, {"optimizer": "sgd", "hidden": (64,), "output_bias": False, "init_std": None} | values)
+    assert run.problem.symbols == 16
+    assert run.problem.true_mi() == math.log(16)
+    assert run.lr == values.get("lr", 0.1)
+
+
+def test_only_the_control_is_stratified():
+    stratified = {key for key, members in groups(PLANS["fig3"]("paper")).items() if members[0].problem.stratified}
+    assert stratified == {"stratified/mine", "stratified/nwj"}
+
+
+@pytest.mark.parametrize("key", KEYS["fig7"].split())
+def test_gaussian_settings(key):
+    run = groups(PLANS["fig7"]("paper"))[key][0]
+    assert holds(run, {"batch": 64, "steps": 20_000, "hidden": (256, 256), "optimizer": "adam", "lr": 5e-4, "init_std": 0.05})
+    assert (run.problem.dim, run.problem.steps_per_level, run.problem.levels) == (20, 4000, (2, 4, 6, 8, 10))
+    assert run.loss == key.split("-")[0]
+    assert (run.lam, run.options) == (1.0 if key.startswith("re") else None, GAUSSIAN_OPTIONS.get(key, {}))
+    assert run.output_bias
+
+
+def test_span_of_the_drawn_average():
+    assert PLANS["fig7"]("paper")["main"].smoothing == 200
+
+
+@pytest.mark.parametrize("task", ["slb", "clb"])
+@pytest.mark.parametrize("dataset", ["digits", "digit-pairs"])
+def test_image_settings(task, dataset):
+    cells = {key: members for key, members in groups(PLANS["table2"]("quick")).items() if key.startswith(f"{task}/{dataset}/")}
+    size = {"digits": (10, 40 * (1437 // 10)), "digit-pairs": (100, 600)}[dataset]
+    for key, members in cells.items():
+        _, _, curve, lam = key.split("/")
+        untrained = curve == "untrained"
+        for seed, run in enumerate(members):
+            assert holds(run, {"task": task, "dataset": dataset, "seed": seed, "hidden": (64, 512), "optimizer": "adam"})
+            assert (run.lr, run.batch, run.steps) == (1e-3, size[0], 0 if untrained else size[1])
+            assert (run.loss, run.options) == (curve.split("-")[0], IMAGE_OPTIONS.get(curve, {}))
+            assert str(run.lam) == lam
+        assert (lam == "None") == (not curve.startswith("re"))
+
+
+def test_table2_counts():
+    cells = {key: len(members) for key, members in groups(PLANS["table2"]("quick")).items()}
+    curves = [key.split("/")[2] for key in cells]
+    grid = sum(count for count, curve in zip(cells.values(), curves, strict=True) if "-" not in curve and curve != "untrained")
+    assert grid == 480  # 2 tasks, 2 data sets, 6 originals and 6 twins at 3 weights, 5 seeds
+    assert curves.count("untrained") == 4
+    assert {key for key in cells if "clip" in key} == {
+        f"clb/digits/{curve}"
+        for curve in ("nwj-clip/None", "tuba-clip/None")
+        + tuple(f"re{name}-noclip/{lam}" for name in ("nwj", "tuba") for lam in (0.1, 0.01, 0.001))
+    }
+    assert sum(cells.values()) == 480 + 4 * 5 + 8 * 5
+    assert TABLE2.lams == (0.1, 0.01, 0.001)
+
+
+def test_quick_sizes():
+    assert {len(members) for figure in KEYS if figure != "fig7" for members in groups(PLANS[figure]("quick")).values()} == {5}
+    run = groups(PLANS["fig7"]("quick"))["mine"]
+    assert len(run) == 1
+    assert holds(run[0], {"steps": 2500, "hidden": (128, 128)})
+
+
+@pytest.mark.parametrize(("figure", "seeds"), [("fig1", 20), ("fig3", 20), ("fig4", 20), ("fig5", 20), ("fig7", 5)])
+def test_paper_seeds(figure, seeds):
+    for members in groups(PLANS[figure]("paper")).values():
+        assert [run.seed for run in members] == list(range(seeds))
+
+
+@pytest.mark.parametrize("figure", KEYS)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_changes_the_size_only(figure, profile):
+    size = {"profile", "seeds"} | ({"steps_per_level", "hidden"} if figure == "fig7" else set())
+    for name, plan in PLANS[figure](profile).items():
+        paper = PLANS[figure]("paper")[name]
+        assert {f.name for f in fields(plan) if getattr(plan, f.name) != getattr(paper, f.name)} <= size
+        assert plan.profile == profile
+
+
+@pytest.mark.parametrize("figure", PLANS)
+def test_an_unknown_profile_names_the_allowed(figure):
+    with pytest.raises(ValueError, match="quick, desk, paper; got 'huge'"):
+        PLANS[figure]("huge")
+
+
+@pytest.mark.parametrize("profile", ["desk", "paper"])
+@pytest.mark.parametrize("figure", ["table2", "fig6"])
+def test_a_profile_without_its_images_says_so(figure, profile):
+    with pytest.raises(ValueError, match="CIFAR"):
+        PLANS[figure](profile)
+
+
+@pytest.mark.parametrize(("figure", "twin"), [("fig1", "fig2"), ("fig6", "table2")])
+def test_figures_that_share_runs_train_them_once(figure, twin):
+    assert groups(PLANS[figure]("quick")) == groups(PLANS[twin]("quick"))
+
+
+def test_every_needed_run_is_in_the_sweep():
+    wanted = experiments.all_runs("quick")
+    for plan in PLANS.values():
+        for members in groups(plan("quick")).values():
+            assert all(run in wanted for run in members[:1] + members[-1:])
+
+
+def test_every_run_has_a_loss_that_exists():
+    where = device("cpu")
+    for run in experiments.all_runs("quick"):
+        if not (isinstance(run, EncoderRun) and run.steps == 0):
+            run.estimator([run], where)
+
+
+def test_a_plan_prints_one_field_per_line():
+    plan = PLANS["fig7"]("quick")["main"]
+    lines = str(plan).splitlines()
+    assert [line.split(" = ")[0].strip() for line in lines] == [f.name for f in fields(plan)]
+    assert str(replace(plan, batch=65)) != str(plan)

@@ -1,0 +1,109 @@
+"""The notebooks are what nbval can compare, and executing them fails loudly."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from remi import notebooks
+
+PATHS = notebooks.found()
+FIGURES = Path(__file__).parents[1] / "figures"
+
+
+def code(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def test_all_are_there():
+    stems = [path.stem.split("_")[0] for path in PATHS]
+    assert stems == ["00", *(f"fig{n}" for n in range(1, 8)), "table2"]
+
+
+@each
+def test_counts_run_from_one_without_a_gap(path):
+    cells = code(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+
+
+@each
+def test_nothing_on_stderr_and_no_error(path):
+    outputs = [output for cell in code(path) for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+
+
+@each
+def test_something_is_left_for_nbval_to_compare(path):
+    compared = [c for c in code(path) if c.outputs and "nbval-ignore-output" not in c.metadata.get("tags", [])]
+    assert len(compared) >= 3
+
+
+@each
+def test_small_clean_and_without_machine_paths(path):
+    text = path.read_text()
+    assert len(text) <= 400_000
+    assert "injected-parameters" not in text
+    assert "papermill" not in json.loads(text)["metadata"]
+    assert not [part for part in ("/home/", "/Users/", "/root/", "/tmp/", "site-packages") if part in text]
+
+
+@each
+def test_one_parameters_cell_of_literals_and_a_product(path):
+    if path.stem.startswith("00"):
+        return
+    tagged = [c for c in code(path) if "parameters" in c.metadata.get("tags", [])]
+    assert [c.source for c in tagged] == ['profile: str = "quick"  # quick, desk or paper']
+    stem = path.stem.split("_")[0]
+    assert {f"{stem}{suffix}" for suffix in (".csv", ".json", ".png", ".pdf")} <= {p.name for p in FIGURES.iterdir()}
+
+
+def test_products_are_small():
+    assert sum(p.stat().st_size for p in FIGURES.rglob("*") if p.is_file()) <= 12_000_000
+    assert not [p.name for p in FIGURES.glob("fig*.csv") if p.stat().st_size > 300_000]
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A notebook with one parameter and a cell that fails for a negative one."""
+    cells = [
+        nbformat.v4.new_code_cell("size: int = 1"),
+        nbformat.v4.new_code_cell("assert size > 0, 'size is negative'\nprint(size)"),
+    ]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    path = tmp_path / "small.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+    return path
+
+
+def test_a_run_notebook_appears_with_its_parameter(small, tmp_path):
+    notebooks.execute(small, tmp_path / "out.ipynb", {"size": 7})
+    assert code(tmp_path / "out.ipynb")[-1].outputs[0].text == "7\n"
+
+
+def test_a_failing_cell_leaves_no_notebook(small, tmp_path):
+    with pytest.raises(notebooks.NotebookError, match="small.ipynb failed(.|\n)*size is negative"):
+        notebooks.execute(small, tmp_path / "out" / "out.ipynb", {"size": -1})
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"sise": 1}, "small declares the parameters size; got 'sise'"),
+        ({"size": (1, 2)}, r"size must be a string, a number or a bool; got \(1, 2\)"),
+    ],
+)
+def test_bad_parameters_are_refused(small, tmp_path, chosen, message):
+    with pytest.raises(ValueError, match=message):
+        notebooks.execute(small, tmp_path / "out.ipynb", chosen)
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(ValueError, match="names must be beginnings of 00_start_here.*got 'fig9'"):
+        notebooks.found(["fig9"])

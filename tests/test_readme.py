@@ -1,0 +1,46 @@
+"""README is true: its Python runs, its links exist, its commands are targets, its table is the products' own."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+def test_python_blocks_run_one_after_the_other():
+    namespace = {}
+    for block in blocks("python"):
+        exec(block, namespace)
+    assert namespace["reading"].estimate.isfinite()
+    assert namespace["z1"].grad.isfinite().all()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))))
+def test_links_exist(target):
+    assert (ROOT / target).exists()
+
+
+def test_commands_are_targets():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", "\n".join(blocks("")), flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+
+
+def test_is_short():
+    assert len(TEXT.splitlines()) <= 150
+
+
+def test_verdicts_are_those_of_the_products():
+    verdicts = pd.read_csv(ROOT / "figures" / "claims.csv", keep_default_na=False)
+    rows = re.findall(r"^\| (fig\d|table2) .*\| (\d+) of (\d+)(?:; fails: ([^|]+))? \|$", TEXT, flags=re.MULTILINE)
+    assert len(rows) == 8
+    assert sum(int(holds) for _, holds, _, _ in rows) == (verdicts.verdict == "holds").sum()
+    failed = {name for _, _, _, names in rows for name in names.strip().split(", ") if name}
+    assert failed == set(verdicts[verdicts.verdict == "fails"].id)

@@ -1,0 +1,316 @@
+"""The run store never shows half a record or a wrong number, and the runner finishes whatever happens to its workers."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from remi import experiments, images, runs
+from remi.problems import GaussianStaircase, OneHot
+from remi.specs import CriticRun, EncoderRun, Outcome, from_json, to_json
+
+ONE_HOT = CriticRun("mine", 8, 3, "sgd", 0.1, (4,), problem=OneHot(4))
+GAUSSIAN = CriticRun("remine", 4, 3, "adam", 1e-3, (4,), 0.5, options={"target": 1.0}, problem=GaussianStaircase(2, 3, (0.5, 1)))
+ENCODER = EncoderRun("mine", 10, 2, "adam", 1e-3, (16,))
+OUTCOME = Outcome(
+    "diverged",
+    {"nan": math.nan, "up": math.inf, "down": -math.inf, "third": 1 / 3, "tiny": 5e-324, "diverged_at": 7},
+    {"trace": np.array([1 / 3, np.nan, np.inf], np.float32), "empty": np.zeros((0, 2)), "table": np.arange(6).reshape(2, 3)},
+)
+FILES = ("record.json", "arrays.npz")
+PYTHON = sys.executable
+
+
+def saved(run=ONE_HOT, outcome=OUTCOME):
+    runs.save(run, outcome, 1.5)
+    return runs.load(run)
+
+
+def contents(run):
+    """What may not depend on how a run came to be."""
+    record = json.loads((runs.folder(run) / "record.json").read_text())
+    return record["scalars"], record["status"], record["identity"], (runs.folder(run) / "arrays.npz").read_bytes()
+
+
+def equal(one, other):
+    return repr(replace(one, arrays={})) == repr(replace(other, arrays={})) and all(
+        np.array_equal(values, other.arrays[name], equal_nan=True) for name, values in one.arrays.items()
+    )
+
+
+def test_a_record_comes_back_as_it_was(store):
+    record = saved()
+    assert (record.run, record.status, record.ok, record.seconds) == (ONE_HOT, "diverged", False, 1.5)
+    assert repr(record.scalars) == repr({name: float(OUTCOME.scalars[name]) for name in sorted(OUTCOME.scalars)})
+    assert record.arrays.keys() == OUTCOME.arrays.keys()
+    for name, values in OUTCOME.arrays.items():
+        assert record.arrays[name].dtype == values.dtype
+        assert np.array_equal(record.arrays[name], values, equal_nan=True)
+    assert record.environment["torch"] == torch.__version__
+
+
+def test_record_is_strict_json_and_nothing_else_is_left(store):
+    saved()
+    json.loads((runs.folder(ONE_HOT) / "record.json").read_text(), parse_constant=pytest.fail)
+    assert list(store.iterdir()) == [runs.folder(ONE_HOT)]
+    assert {path.name for path in runs.folder(ONE_HOT).iterdir()} == set(FILES)
+
+
+def test_no_record_before_the_first(store):
+    assert runs.load(ONE_HOT) is None
+    assert runs.missing([ONE_HOT, replace(ONE_HOT, seed=1), ONE_HOT]) == [ONE_HOT, replace(ONE_HOT, seed=1)]
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b[:-1], lambda b: b + b" 1", None])
+def test_a_damaged_record_is_trained_again(store, file, damage):
+    runs.train([ONE_HOT])
+    first, path = runs.load(ONE_HOT), runs.folder(ONE_HOT) / file
+    if damage:
+        path.write_bytes(damage(path.read_bytes()))
+    else:
+        path.unlink()
+    assert runs.load(ONE_HOT) is None
+    assert runs.missing([ONE_HOT]) == [ONE_HOT]
+    runs.train([ONE_HOT])
+    assert equal(replace(runs.load(ONE_HOT), seconds=first.seconds), first)
+
+
+@pytest.mark.parametrize(("file", "every"), [("record.json", 1), ("arrays.npz", 9)])
+def test_a_flipped_bit_never_gives_a_wrong_number(store, file, every):
+    whole, path = saved(), runs.folder(ONE_HOT) / file
+    data = path.read_bytes()
+    for position in range(0, len(data), every):
+        flipped = bytearray(data)
+        flipped[position] ^= 1  # another digit, where there is one
+        path.write_bytes(flipped)
+        record = runs.load(ONE_HOT)
+        assert record is None or equal(record, whole), bytes(flipped[max(0, position - 20) : position + 20])
+
+
+@pytest.mark.parametrize("before", ["nothing", "good", "damaged"])
+def test_writers_of_one_run_do_not_collide(store, before):
+    for _ in range(10):
+        if before != "nothing":
+            saved()
+        if before == "damaged":
+            (runs.folder(ONE_HOT) / "arrays.npz").write_bytes(b"")
+        barrier, failures = threading.Barrier(4), []
+
+        def write(barrier=barrier, failures=failures):
+            barrier.wait()
+            try:
+                saved()
+            except Exception as error:
+                failures.append(error)
+
+        writers = [threading.Thread(target=write) for _ in range(4)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        assert not failures
+        assert runs.load(ONE_HOT).scalars["third"] == 1 / 3
+        assert [path for path in store.iterdir() if not path.name.startswith(".damaged")] == [runs.folder(ONE_HOT)]
+
+
+CHANGES = {  # of every field
+    "loss": "smile",
+    "batch": 9,
+    "steps": 4,
+    "optimizer": "sgd",
+    "lr": 0.2,
+    "hidden": (5,),
+    "lam": 0.25,
+    "seed": 1,
+    "options": {"tau": 5.0},
+    "problem": OneHot(5),
+    "output_bias": False,
+    "init_std": 0.1,
+    "task": "slb",
+    "dataset": "digit-pairs",
+    "stratified": True,
+    "symbols": 7,
+    "steps_per_level": 5,
+    "dim": 7,
+    "levels": (1.0,),
+}
+
+
+@pytest.mark.parametrize("run", [GAUSSIAN, ENCODER], ids=["critic", "encoder"])
+def test_identity_holds_every_field(run):
+    changed = [run] + [replace(run, **{f.name: CHANGES[f.name]}) for f in fields(run)]
+    assert len({runs.folder(other) for other in changed}) == len(changed)
+
+
+@pytest.mark.parametrize("problem", [OneHot(), GaussianStaircase(4)], ids=["onehot", "gaussian"])
+def test_identity_holds_every_field_of_the_problem(problem):
+    changed = [problem] + [replace(problem, **{f.name: CHANGES[f.name]}) for f in fields(problem)]
+    assert len({runs.folder(replace(ONE_HOT, problem=other)) for other in changed}) == len(changed)
+
+
+def test_identity_holds_data_sources_and_torch(monkeypatch):
+    pixels = images.digits().test_images.clone()
+    pixels[0, 0] += 1
+    found = {runs.folder(ENCODER)}
+    for setting in (
+        (images.DATASETS, "digits", lambda: replace(images.digits(), test_images=pixels)),
+        (runs.__dict__, "SOURCES", "other"),
+        (torch.__dict__, "__version__", "0.0"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setitem(*setting)
+            found.add(runs.folder(ENCODER))
+    assert len(found) == 4
+
+
+def test_every_run_survives_json_and_has_its_own_folder():
+    distinct = {json.dumps(to_json(run), sort_keys=True): run for run in experiments.all_runs("quick")}
+    for text, run in distinct.items():
+        assert from_json(json.loads(text)) == run
+    assert len({runs.folder(run).name for run in distinct.values()}) == len(distinct)
+
+
+@pytest.mark.parametrize(
+    ("plain", "message"),
+    [
+        ({}, "kind must be one of CriticRun, EncoderRun"),
+        ({"kind": "Fancy"}, "got 'Fancy'"),
+        (to_json(ONE_HOT) | {"colour": 1}, "not a CriticRun.*colour"),
+        ({"kind": "EncoderRun"}, "not a EncoderRun.*missing"),
+        (to_json(ONE_HOT) | {"problem": {"kind": "OneHot", "colour": 1}}, "not a OneHot.*colour"),
+    ],
+)
+def test_a_malformed_specification_says_what_is_wrong(plain, message):
+    with pytest.raises(ValueError, match=message):
+        from_json(plain)
+
+
+def test_stacks_share_everything_but_weight_and_seed():
+    cells = [ONE_HOT, replace(ONE_HOT, batch=4), replace(ONE_HOT, loss="remine", lam=0.1), replace(ONE_HOT, loss="remine")]
+    cells += [replace(ONE_HOT, loss="remine", lam=0.2), replace(ONE_HOT, steps=500)]
+    wanted = [replace(cell, seed=seed) for seed in range(15) for cell in cells]
+    found = runs.stacks(wanted)
+    assert sorted(map(repr, wanted)) == sorted(repr(run) for stack in found for run in stack)
+    assert max(map(len, found)) <= runs.STACK
+    for stack in found:
+        assert len({repr(replace(run, seed=0, lam=None)) for run in stack}) == 1
+        assert len({run.lam is None for run in stack}) == 1  # the default weight is not another run's
+    assert found[0][0].steps == 500  # costly stacks first
+
+
+def test_two_weights_in_a_stack_train_as_if_alone(store):
+    pair = [replace(ONE_HOT, loss="remine", lam=lam, steps=20) for lam in (0.1, 1.0)]
+    alone = [run.train([run], torch.device("cpu"))[0] for run in pair]
+    runs.train(pair)
+    for run, outcome in zip(pair, alone, strict=True):
+        # 1e-5: float32, 20 steps; equal bits are for the widths in use
+        np.testing.assert_allclose(runs.load(run).arrays["table"], outcome.arrays["table"], atol=1e-5)
+
+
+def test_what_is_there_is_loaded_not_trained(store, no_workers):
+    wanted = {"b": [replace(ONE_HOT, seed=1), ONE_HOT], "a": [ONE_HOT], "none": []}
+    runs.train(wanted["b"])
+    found = runs.load_or_run(wanted)
+    assert {name: [record.run for record in records] for name, records in found.items()} == wanted
+
+
+def test_worker_trains_a_stack_per_line(store, capsys):
+    runs.serve(json.dumps([to_json(run)]) + "\n" for run in (ONE_HOT, ENCODER))
+    assert capsys.readouterr().out == "done\ndone\n"
+    assert not runs.missing([ONE_HOT, ENCODER])
+
+
+def test_a_killed_worker_is_replaced_and_nothing_changes(store, tmp_path, monkeypatch):
+    wanted = [replace(ONE_HOT, steps=steps) for steps in (120, 200, 160)] + [ENCODER]
+    for stack in runs.stacks(wanted):
+        runs.train(stack)
+    expected = [contents(run) for run in wanted]
+    started, popen = [], subprocess.Popen
+    monkeypatch.setattr(runs, "STORE", tmp_path / "again")
+    monkeypatch.setattr(subprocess, "Popen", lambda *command, **how: started.append(popen(*command, **how)) or started[-1])
+    filling = threading.Thread(target=runs.fill, args=(wanted, 1))
+    filling.start()
+    while not any(path.name.startswith("onehot") for path in runs.STORE.glob("*")):
+        time.sleep(0.01)
+        assert filling.is_alive()
+    os.kill(started[0].pid, signal.SIGKILL)  # the costly stack is done, the others are not
+    filling.join(60)
+    assert not filling.is_alive()
+    assert len(started) == 2
+    assert [contents(run) for run in wanted] == expected
+
+
+@pytest.fixture
+def stub(tmp_path, monkeypatch):
+    """A program that takes the place of every worker, and the log of its starts."""
+
+    def install(script):
+        program = tmp_path / "worker"
+        program.write_text(f"#!/bin/sh\necho started >>{tmp_path}/log\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(runs.sys, "executable", str(program))
+        return program, tmp_path / "log"
+
+    return install
+
+
+@pytest.mark.parametrize("script", ["read stack; echo no such loss >&2; exit 1", "echo no such loss >&2; exit 1"])
+def test_a_stack_that_always_fails_is_named(store, stub, script):
+    _, log = stub(script)
+    with pytest.raises(runs.RunError) as raised:
+        runs.load_or_run({"bad": [ONE_HOT, replace(ONE_HOT, seed=1)]})
+    assert f"{ONE_HOT.words} and 1 more, after {runs.ATTEMPTS} attempts:\nno such loss" in str(raised.value)
+    assert len(log.read_text().split()) == runs.ATTEMPTS
+
+
+def test_a_sweep_can_be_interrupted(store, stub):
+    program, log = stub("exec sleep 60")
+    code = f"import sys; from remi import runs; from remi.specs import from_json; sys.executable = {str(program)!r}; "
+    code += f"runs.fill(map(from_json, {[to_json(replace(ONE_HOT, steps=steps)) for steps in range(9)]!r}))"
+    sweep = subprocess.Popen(
+        [PYTHON, "-c", code],
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "REMI_RUNS": str(store)},
+    )
+    try:
+        while not log.exists():
+            assert sweep.poll() is None, sweep.communicate()[1]
+            time.sleep(0.05)
+        os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
+        assert "KeyboardInterrupt" in sweep.communicate(timeout=10)[1]
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(sweep.pid, signal.SIGKILL)
+        sweep.communicate()
+
+
+@pytest.mark.parametrize("processes", [0, -1])
+def test_a_sweep_without_a_process_is_refused(store, processes):
+    with pytest.raises(ValueError, match="processes"):
+        runs.fill([ONE_HOT], processes)
+
+
+def test_a_sweep_that_leaves_runs_missing_is_an_error(store, monkeypatch):
+    monkeypatch.setattr(runs, "_serve", lambda *arguments: None)  # a worker that says it is done, and is not
+    with pytest.raises(runs.RunError, match=ONE_HOT.words):
+        runs.fill([ONE_HOT])
+
+
+def test_a_store_that_cannot_be_written_is_named_before_training(tmp_path, monkeypatch, no_workers):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(runs, "STORE", tmp_path / "file" / "runs")
+    with pytest.raises(runs.RunError, match="file/runs"):
+        runs.fill([ONE_HOT])
