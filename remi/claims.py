@@ -23,6 +23,7 @@ from remi.measures import (
     outputs,
     over_seeds,
     separation,
+    separation_before_divergence,
     slope,
     smooth,
     trace,
@@ -133,7 +134,9 @@ def explode_3(records: Records) -> tuple[str, bool]:  # noqa: D103
     apart = [separation(r) for r in records["nwj"] if not r.ok]
     if not apart:
         return "no seed diverged", False
-    return f"median AUC {np.median(apart):.3f} over {len(apart)} diverged seeds", bool(np.median(apart) > 0.95)
+    before = np.median([separation_before_divergence(r) for r in records["nwj"] if not r.ok])
+    text = f"median AUC {np.median(apart):.3f} over {len(apart)} diverged seeds; {before:.3f} in the 200 steps before"
+    return text, bool(np.median(apart) > 0.95)
 
 
 def explode_4(records: Records) -> tuple[str, bool]:  # noqa: D103

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor
 
 
@@ -51,13 +51,13 @@ def student_t(values: ArrayLike, level: float = 0.95) -> Interval:
     x = np.asarray(values, dtype=float)
     if len(x) < 2:
         return Interval(float(x[0]) if len(x) else np.nan, np.nan)
-    return Interval(float(x.mean()), float(stats.t.ppf((1 + level) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))))
+    return Interval(float(x.mean()), float(stdtrit(len(x) - 1, (1 + level) / 2) * x.std(ddof=1) / np.sqrt(len(x))))
 
 
 def auc(above: ArrayLike, below: ArrayLike) -> float:
     """Probability that a score of the first kind exceeds one of the second, ties counting half."""
-    a, b = np.asarray(above, dtype=float).ravel(), np.asarray(below, dtype=float).ravel()
-    return float(stats.mannwhitneyu(a, b).statistic / (len(a) * len(b)))
+    a, b = np.asarray(above, dtype=float).reshape(-1, 1), np.asarray(below, dtype=float).ravel()
+    return float((a > b).mean() + (a == b).mean() / 2)
 
 
 def retrieve(queries: Tensor, items: Tensor, labels: Tensor, chunk: int = 1000) -> Tensor:

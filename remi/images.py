@@ -8,8 +8,6 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
@@ -50,6 +48,9 @@ class Images:
 @lru_cache
 def digits() -> Images:
     """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels, 10 classes: 1,437 to train on and 360 to test, stratified."""
+    from sklearn.datasets import load_digits  # here: most commands never need the images
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     parts = train_test_split(images / 8 - 1, labels, test_size=360, stratify=labels, random_state=0)
     train_images, test_images = (torch.tensor(part, dtype=torch.float32) for part in parts[:2])

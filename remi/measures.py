@@ -79,6 +79,16 @@ def separation(record: Record) -> float:
     return auc(np.diag(table), table[~np.eye(len(table), dtype=bool)])
 
 
+def separation_before_divergence(record: Record, steps: int = 200) -> float:
+    """AUC of the outputs recorded in the `steps` steps that end ten steps before a divergence."""
+    end = int(record.scalars["diverged_at"]) - 10
+    kinds = []
+    for kind in ("diagonal", "off-diagonal"):
+        at, values = outputs(record, kind)
+        kinds.append(values[(at >= end - steps) & (at < end)])
+    return auc(*kinds)
+
+
 def levels(plan: GaussianPlan, records: dict[str, Sequence[Record]]) -> pd.DataFrame:
     """Bias, variance and mean squared error of the raw estimate at every level of the staircase, in nats.
 

@@ -71,18 +71,11 @@ def test_hash_of_the_sources_covers_all_that_trains():
     assert set(runs.TRAINING_MODULES) == reached
 
 
-def modules_after(code):
-    """Names of the modules that a fresh interpreter has loaded after running `code`."""
-    script = f"{code}\nimport sys\nprint(*sys.modules)"
+def test_imports_are_light():
+    script = "import sys, remi; print(*sys.modules); import remi.experiments, remi.runs; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True, env=environment
-    ).stdout.split()
-
-
-def test_importing_the_package_is_light():
-    assert not {"torchvision", "matplotlib", "sklearn", "pandas", "remi.__main__"} & set(modules_after("import remi"))
-
-
-def test_training_needs_no_drawing():
-    assert not {"matplotlib", "papermill", "jinja2", "remi.__main__"} & set(modules_after("import remi.experiments, remi.runs"))
+    command = [sys.executable, "-W", "error", "-c", script]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.splitlines()
+    package, training = (set(line.split()) for line in found)
+    assert not package & {"torchvision", "matplotlib", "sklearn", "pandas", "remi.__main__"}
+    assert not training & {"torchvision", "matplotlib", "papermill", "jinja2", "remi.__main__"}

@@ -277,7 +277,7 @@ def test_a_stack_that_always_fails_is_named(store, stub, script):
 def test_a_sweep_can_be_interrupted(store, stub):
     program, log = stub("exec sleep 60")
     code = f"import sys; from remi import runs; from remi.specs import from_json; sys.executable = {str(program)!r}; "
-    code += f"runs.fill(map(from_json, {[to_json(replace(ONE_HOT, steps=steps)) for steps in range(9)]!r}))"
+    code += f"runs.fill(map(from_json, {[to_json(replace(ONE_HOT, steps=steps)) for steps in range(1, 9)]!r}))"
     sweep = subprocess.Popen(
         [PYTHON, "-c", code],
         start_new_session=True,

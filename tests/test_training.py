@@ -202,23 +202,21 @@ def test_observed_values_are_traced():
 
 
 @pytest.mark.slow
-def test_the_regularizer_holds_the_drift():
-    run = replace(ONE_HOT, batch=100, steps=1000)
+@pytest.mark.parametrize(
+    ("batch", "lr", "column", "statistic"),
+    [
+        (100, 0.3, "marginal_term", lambda values: abs(values.mean())),  # it drifts: Fig. 1, with larger steps
+        (32, 0.1, "estimate", lambda values: values.std()),  # it explodes: Fig. 3, early
+    ],
+    ids=["drift", "explosion"],
+)
+def test_the_regularizer_holds_what_mine_lets_go(batch, lr, column, statistic):
+    run = replace(ONE_HOT, batch=batch, lr=lr, steps=600)
     ends = {}
     for loss, lam in (("mine", None), ("remine", 1.0)):
-        outcomes = run.train([replace(run, loss=loss, lam=lam, seed=seed) for seed in range(3)], CPU)
-        ends[loss] = np.abs([outcome.arrays["marginal_term"][-100:].mean() for outcome in outcomes])
-    assert (ends["remine"] < ends["mine"]).all()
-
-
-@pytest.mark.slow
-def test_the_regularizer_steadies_small_batches():
-    run = replace(ONE_HOT, steps=1500)
-    spread = {}
-    for loss, lam in (("mine", None), ("remine", 1.0)):
-        outcomes = run.train([replace(run, loss=loss, lam=lam, seed=seed) for seed in range(3)], CPU)
-        spread[loss] = np.array([outcome.arrays["estimate"][-500:].std() for outcome in outcomes])
-    assert (spread["remine"] < spread["mine"]).all()
+        outcomes = run.train([replace(run, loss=loss, lam=lam, seed=seed) for seed in range(2)], CPU)
+        ends[loss] = [statistic(outcome.arrays[column][-200:]) for outcome in outcomes]
+    assert max(ends["remine"]) < min(ends["mine"])
 
 
 @pytest.mark.cuda
