@@ -94,57 +94,58 @@ def _judge(claim: Claim, records: Records | None, profile: str) -> Verdict:
 # ---- Section 3: instability -----------------------------------------------------------------------------------------------
 
 
-def drift_1(records: Records) -> tuple[str, bool]:  # noqa: D103
+def drift_1(records: Records) -> tuple[str, bool]:
     value = over_seeds(records["mine"], "estimate", TAIL)
     return f"{value:.3f} against {TRUE_ONE_HOT:.3f}", abs(value - TRUE_ONE_HOT) < 0.1
 
 
-def drift_2(records: Records) -> tuple[str, bool]:  # noqa: D103
+def drift_2(records: Records) -> tuple[str, bool]:
     moved = np.median([[change(r, column) for column in ("joint_term", "marginal_term")] for r in records["mine"]], axis=0)
     together = float(np.median([correlation(r, "joint_term", "marginal_term") for r in records["mine"]]))
     text = f"first term {moved[0]:+.2f}, second {moved[1]:+.2f}, correlation {together:.2f}"
     return text, bool(abs(moved[0]) > 1 and moved[0] * moved[1] > 0 and together > 0.9)
 
 
-def drift_3(records: Records) -> tuple[str, bool]:  # noqa: D103
+def drift_3(records: Records) -> tuple[str, bool]:
     moved = np.median([[change(r, column) for column in ("joint_term", "marginal_term")] for r in records["nwj"]], axis=0)
     return f"first term {moved[0]:+.2f}, second {moved[1]:+.2f}", bool(np.abs(moved).max() < 0.5)
 
 
-def drift_4(records: Records) -> tuple[str, bool]:  # noqa: D103
+def drift_4(records: Records) -> tuple[str, bool]:
     apart = min(separation(r) for group in records.values() for r in group)
     slopes = [float(np.median([slope(r, kind, 1000) for r in records["mine"]])) for kind in ("diagonal", "off-diagonal")]
     text = f"smallest AUC {apart:.3f}; MINE's outputs move by {slopes[0]:+.2f} and {slopes[1]:+.2f} nats per 1,000 steps"
     return text, apart > 0.99 and max(slopes) < -0.2
 
 
-def explode_1(records: Records) -> tuple[str, bool]:  # noqa: D103
+def explode_1(records: Records) -> tuple[str, bool]:
     spread = over_seeds(records["mine"], "estimate", TAIL, "std")
     middle = over_seeds(records["mine"], "estimate", TAIL)
     return f"within-run sd {spread:.1f}, median {middle:.2f}", spread > 5
 
 
-def explode_2(records: Records) -> tuple[str, bool]:  # noqa: D103
+def explode_2(records: Records) -> tuple[str, bool]:
     ends = [r.scalars["diverged_at"] for r in records["nwj"] if not r.ok]
     when = f", median step {np.median(ends):.0f}" if ends else ""
     return f"{len(ends)} of {len(records['nwj'])} seeds non-finite{when}", len(ends) >= 0.2 * len(records["nwj"])
 
 
-def explode_3(records: Records) -> tuple[str, bool]:  # noqa: D103
+def explode_3(records: Records) -> tuple[str, bool]:
     apart = [separation(r) for r in records["nwj"] if not r.ok]
     if not apart:
         return "no seed diverged", False
     before = np.median([separation_before_divergence(r) for r in records["nwj"] if not r.ok])
-    text = f"median AUC {np.median(apart):.3f} over {len(apart)} diverged seeds; {before:.3f} in the 200 steps before"
+    text = f"median AUC {np.median(apart):.3f} over {len(apart)} diverged seeds; {before:.3f} from 200 to 100 steps before"
     return text, bool(np.median(apart) > 0.95)
 
 
-def explode_4(records: Records) -> tuple[str, bool]:  # noqa: D103
+def explode_4(records: Records) -> tuple[str, bool]:
     spread = over_seeds(records["stratified/mine"], "estimate", TAIL, "std")
     lost = sum(not r.ok for r in records["small-steps/nwj"])
     text = (
         f"with two diagonal pairs in every batch MINE's sd is {spread:.2f}; "
-        f"at lr 0.03 {lost} of {len(records['small-steps/nwj'])} NWJ seeds non-finite"
+        f"at lr 0.03 {lost} of {len(records['small-steps/nwj'])} NWJ seeds non-finite "
+        f"({sum(not r.ok for r in records['stratified/nwj'])} with the two pairs at lr 0.1)"
     )
     return text, not (spread < 1.5 and lost == 0)
 
@@ -152,7 +153,7 @@ def explode_4(records: Records) -> tuple[str, bool]:  # noqa: D103
 # ---- Section 4: regularization ----------------------------------------------------------------------------------------------
 
 
-def target(value: float) -> Callable[[Records], tuple[str, bool]]:  # noqa: D103
+def target(value: float) -> Callable[[Records], tuple[str, bool]]:
     def check(records: Records) -> tuple[str, bool]:
         found = over_seeds(records[f"remine-target{value:g}"], "marginal_term", 300, "mean")
         return f"{found:.2f}", abs(found - value) < 0.2
@@ -160,12 +161,12 @@ def target(value: float) -> Callable[[Records], tuple[str, bool]]:  # noqa: D103
     return check
 
 
-def target_6(records: Records) -> tuple[str, bool]:  # noqa: D103
+def target_6(records: Records) -> tuple[str, bool]:
     found = [over_seeds(group, "estimate", 300) for group in records.values()]
     return f"estimates {min(found):.3f} to {max(found):.3f}", max(found) - min(found) < 0.2
 
 
-def stable_1(records: Records) -> tuple[str, bool]:  # noqa: D103
+def stable_1(records: Records) -> tuple[str, bool]:
     group = records["remine"]
     moved = float(np.median([abs(change(r, "joint_term")) for r in group]))
     spread, middle = over_seeds(group, "estimate", TAIL, "std"), over_seeds(group, "estimate", TAIL)
@@ -176,7 +177,7 @@ def stable_1(records: Records) -> tuple[str, bool]:  # noqa: D103
     )
 
 
-def stable_2(curve: str) -> Callable[[Records], tuple[str, bool]]:  # noqa: D103
+def stable_2(curve: str) -> Callable[[Records], tuple[str, bool]]:
     def check(records: Records) -> tuple[str, bool]:
         lost, middle = sum(not r.ok for r in records[curve]), over_seeds(records[curve], "estimate", TAIL)
         text = f"{lost} of {len(records[curve])} seeds non-finite, median estimate {middle:.2f} of {TRUE_ONE_HOT:.2f}"
@@ -185,7 +186,7 @@ def stable_2(curve: str) -> Callable[[Records], tuple[str, bool]]:  # noqa: D103
     return check
 
 
-def stable_3(records: Records) -> tuple[str, bool]:  # noqa: D103
+def stable_3(records: Records) -> tuple[str, bool]:
     reach = {}
     for curve in ("remine", "renwj-released", "renwj-eq15"):
         values = np.concatenate([outputs(r, kind)[1] for r in records[curve] for kind in ("diagonal", "off-diagonal")])
@@ -195,7 +196,7 @@ def stable_3(records: Records) -> tuple[str, bool]:  # noqa: D103
     return text, max(reach["remine"], reach["renwj-released"]) < 10
 
 
-def smile_1(records: Records) -> tuple[str, bool]:  # noqa: D103
+def smile_1(records: Records) -> tuple[str, bool]:
     frozen = torch.linspace(20, 260, 100, dtype=torch.float64).view(10, 10)
     norms = []
     for name in ("smile", "resmile"):
@@ -216,7 +217,7 @@ def _levels(records: Records) -> pd.DataFrame:
     return levels(plan, dict(records))
 
 
-def gauss(name: str) -> Callable[[Records], tuple[str, bool]]:  # noqa: D103
+def gauss(name: str) -> Callable[[Records], tuple[str, bool]]:
     def check(records: Records) -> tuple[str, bool]:
         table = _levels(records)
         errors = [mean_square_error(table, loss) for loss in (name, "re" + name)]
@@ -228,19 +229,19 @@ def gauss(name: str) -> Callable[[Records], tuple[str, bool]]:  # noqa: D103
     return check
 
 
-def gauss_cap(records: Records) -> tuple[str, bool]:  # noqa: D103
+def gauss_cap(records: Records) -> tuple[str, bool]:
     cap = float(np.log(records["infonce"][0].run.batch))
     top = max(float(np.nanmax(smooth(trace(r, "estimate"), 200))) for key in ("infonce", "reinfonce") for r in records[key])
     return f"largest smoothed estimate {top:.3f}, log 64 = {cap:.3f}", top <= cap
 
 
-def gauss_js_eval(records: Records) -> tuple[str, bool]:  # noqa: D103
+def gauss_js_eval(records: Records) -> tuple[str, bool]:
     table = _levels(records)
     errors = [mean_square_error(table, loss) for loss in ("js", "rejs")]
     return f"both evaluated by eq. 8: mean square error {errors[0]:.3g} -> {errors[1]:.3g}", errors[1] < 0.5 * errors[0]
 
 
-def gauss_clip(records: Records) -> tuple[str, bool]:  # noqa: D103
+def gauss_clip(records: Records) -> tuple[str, bool]:
     table = _levels(records)
     texts, holds = [], True
     for name in ("nwj", "tuba"):
@@ -265,7 +266,7 @@ def _blocks(cells: pd.DataFrame) -> list[tuple[str, str]]:
     return list(dict.fromkeys(zip(cells.task, cells.dataset, strict=True)))
 
 
-def table2_better(records: Records) -> tuple[str, bool]:  # noqa: D103
+def table2_better(records: Records) -> tuple[str, bool]:
     cells = _cells(records)
     texts, holds = [], True
     for quantity in ("MI", "accuracy"):
@@ -289,7 +290,7 @@ def table2_better(records: Records) -> tuple[str, bool]:  # noqa: D103
     return "; ".join(texts), holds
 
 
-def table2_collapse(records: Records) -> tuple[str, bool]:  # noqa: D103
+def table2_collapse(records: Records) -> tuple[str, bool]:
     cells = _cells(records)
     texts, holds = [], True
     for _, dataset in [block for block in _blocks(cells) if block[0] == "clb"]:
@@ -300,7 +301,7 @@ def table2_collapse(records: Records) -> tuple[str, bool]:  # noqa: D103
     return "MI " + ", ".join(texts), holds
 
 
-def table2_collapse_accuracy(records: Records) -> tuple[str, bool]:  # noqa: D103
+def table2_collapse_accuracy(records: Records) -> tuple[str, bool]:
     cells = _cells(records)
     texts, holds = [], True
     for _, dataset in [block for block in _blocks(cells) if block[0] == "clb"]:
@@ -311,7 +312,7 @@ def table2_collapse_accuracy(records: Records) -> tuple[str, bool]:  # noqa: D10
     return "; ".join(texts), holds
 
 
-def table2_slb(records: Records) -> tuple[str, bool]:  # noqa: D103
+def table2_slb(records: Records) -> tuple[str, bool]:
     table, cells = tables.table2(dict(records)), _cells(records)
     texts, holds = [], True
     for _, dataset in [block for block in _blocks(cells) if block[0] == "slb"]:
@@ -327,7 +328,7 @@ def table2_slb(records: Records) -> tuple[str, bool]:  # noqa: D103
     return "accuracy minus InfoNCE's: " + ", ".join(texts), holds
 
 
-def table2_clip(records: Records) -> tuple[str, bool]:  # noqa: D103
+def table2_clip(records: Records) -> tuple[str, bool]:
     cells = _cells(records)
     ten = cells[(cells.task == "clb") & (cells.variant == "clip only")].dataset.iloc[0]
     texts, holds = [], True
@@ -339,7 +340,7 @@ def table2_clip(records: Records) -> tuple[str, bool]:  # noqa: D103
     return "MI: " + "; ".join(texts), holds
 
 
-def table2_closed(records: Records) -> tuple[str, bool]:  # noqa: D103
+def table2_closed(records: Records) -> tuple[str, bool]:
     cells = _cells(records)
     texts, holds = [], True
     for task, dataset in _blocks(cells):
@@ -369,17 +370,17 @@ def _trade_off(records: Records, classes: int) -> tuple[list[str], list[str]]:
     return against, together
 
 
-def lambda_1(records: Records) -> tuple[str, bool]:  # noqa: D103
+def lambda_1(records: Records) -> tuple[str, bool]:
     against, together = _trade_off(records, 10)
     return f"against each other: {', '.join(against) or 'none'}; together: {', '.join(together) or 'none'}", len(against) >= 4
 
 
-def lambda_2(records: Records) -> tuple[str, bool]:  # noqa: D103
+def lambda_2(records: Records) -> tuple[str, bool]:
     against, together = _trade_off(records, 100)
     return f"together: {', '.join(together) or 'none'}; against each other: {', '.join(against) or 'none'}", len(together) >= 4
 
 
-def lambda_3(records: Records) -> tuple[str, bool]:  # noqa: D103
+def lambda_3(records: Records) -> tuple[str, bool]:
     rows = tables.by_lambda(tables.table2(dict(records)))
     rows = rows.assign(error=(rows.mi_mean - rows.true_mi).abs())
     texts, holds = [], True

@@ -79,13 +79,13 @@ def separation(record: Record) -> float:
     return auc(np.diag(table), table[~np.eye(len(table), dtype=bool)])
 
 
-def separation_before_divergence(record: Record, steps: int = 200) -> float:
-    """AUC of the outputs recorded in the `steps` steps that end ten steps before a divergence."""
-    end = int(record.scalars["diverged_at"]) - 10
+def separation_before_divergence(record: Record) -> float:
+    """AUC of the outputs recorded 200 to 100 steps before a divergence."""
+    end = int(record.scalars["diverged_at"])
     kinds = []
     for kind in ("diagonal", "off-diagonal"):
         at, values = outputs(record, kind)
-        kinds.append(values[(at >= end - steps) & (at < end)])
+        kinds.append(values[(at >= end - 200) & (at < end - 100)])
     return auc(*kinds)
 
 

@@ -32,7 +32,7 @@ class OneHot:
             if remainder or not diagonal:
                 raise ValueError(f"batch must be a multiple of symbols={self.symbols} to be stratified, got {batch}")
             others = torch.randint(1, self.symbols, (steps, batch), generator=generator, device=generator.device)
-            others[:, :diagonal] = 0
+            others[:, -diagonal:] = 0  # last, so that the first pair, which is recorded, is as random as any
             v = (u + others) % self.symbols
         return x, u, v
 

@@ -207,6 +207,9 @@ class EncoderRun(Run):
                 observe=observe,
             )
         with torch.no_grad():
+            if not run.steps:  # an untrained encoder still needs the statistics of its features: one epoch of looking
+                for (indices,) in stream(epoch_of_indices, generators, epoch, epoch):
+                    network(data.train_images[indices])
             network.eval()
             held_out = [
                 (scores.joint_mean(), scores.log_mean_exp(), scores.pairs)

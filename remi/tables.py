@@ -325,7 +325,8 @@ def draw(summary: pd.DataFrame, profile: str = "quick") -> Figure:
     width, line, size = 7.2, 0.185, 8.0
     lines = 2 + sum(1.35 + len(block.rows) for block in blocks)
     height = 0.25 + line * lines + 0.145 * len(note)
-    figure = Figure(figsize=(width, height), facecolor="white", layout="none")
+    figure = Figure(figsize=(width, height), facecolor="white")
+    figure.set_layout_engine("none")  # whatever the style says: every text has its place
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
     places = (0.1, 2.25, 3.6, 4.85, 6.05, 6.93)

@@ -86,7 +86,7 @@ def test_a_run_notebook_appears_with_its_parameter(small, tmp_path):
 
 
 def test_a_failing_cell_leaves_no_notebook(small, tmp_path):
-    with pytest.raises(notebooks.NotebookError, match="small.ipynb failed(.|\n)*size is negative"):
+    with pytest.raises(notebooks.NotebookError, match=r"small.ipynb failed(.|\n)*size is negative"):
         notebooks.execute(small, tmp_path / "out" / "out.ipynb", {"size": -1})
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -105,5 +105,5 @@ def test_bad_parameters_are_refused(small, tmp_path, chosen, message):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(ValueError, match="names must be beginnings of 00_start_here.*got 'fig9'"):
+    with pytest.raises(ValueError, match=r"names must be beginnings of 00_start_here.*got 'fig9'"):
         notebooks.found(["fig9"])
