@@ -15,10 +15,10 @@ from remi.training import COLUMNS
 ENVIRONMENT = {"python": "3", "torch": "2", "device": "cpu", "device_name": "x"}
 
 
-def synthetic(plan, diverge=()):
+def synthetic(plan, diverge=(), beside=None):
     """Records with the shape of real ones: noise around a level, the runs of `diverge` cut at step 60."""
     records = {}
-    for key, group in plan.runs().items():
+    for key, group in experiments.groups({"main": plan, **(beside or {})}).items():
         records[key] = []
         for run in group:
             rng = np.random.default_rng(run.seed)
@@ -46,6 +46,10 @@ ONE_HOT = {
     "figure5": replace(experiments.FIGURE5, **SMALL),
     "figure7": replace(experiments.FIGURE7, profile="quick", seeds=1, steps_per_level=80),
 }
+BESIDE = {
+    "figure3": {"stratified": experiments.FIGURE3_STRATIFIED, "small-steps": experiments.FIGURE3_SMALL_STEPS},
+    "figure5": {"gentle": experiments.FIGURE5_GENTLE},
+}
 
 
 def test_every_family_has_its_own_hue():
@@ -56,7 +60,8 @@ def test_every_family_has_its_own_hue():
 @pytest.mark.parametrize("name", ONE_HOT)
 def test_draws_and_saves_the_same_bytes_twice(name, tmp_path, monkeypatch):
     plan = ONE_HOT[name]
-    records = synthetic(plan, diverge=("nwj",))
+    beside = {key: replace(other, **SMALL) for key, other in BESIDE.get(name, {}).items()}
+    records = synthetic(plan, ("nwj",), beside)
     seen = []
     for place in ("one", "two"):
         monkeypatch.setattr(figures, "PRODUCTS", tmp_path / place)
