@@ -29,14 +29,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return COMMANDS[options.command](options) or 0
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         print(f"remi {options.command}: {error}", file=sys.stderr)
         return 1
 
 
 def _run(options: argparse.Namespace) -> None:
     from remi import runs
-    from remi.specs import from_json
+    from remi.specs import Run, from_json
 
     if options.spec == "-":
         runs.serve(sys.stdin)
@@ -45,6 +45,8 @@ def _run(options: argparse.Namespace) -> None:
         specification = from_json(json.loads(Path(options.spec).read_text()))
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f"SPEC must be a JSON file with one specification; {options.spec}: {error}") from None
+    if not isinstance(specification, Run):
+        raise ValueError(f"SPEC must be a CriticRun or an EncoderRun; got {specification!r}")
     if runs.load(specification) is None:
         runs.train([specification])
     print(runs.folder(specification))

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args, get_origin
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid
 
 from remi.scores import Scores
 
@@ -138,8 +138,8 @@ def js(scores: Scores, *, evaluate: Literal["eq8", "nwj"] = "eq8", penalty: Lite
 
     Source: eq. 8 and Table 1; Poole et al. (2019), Nowozin et al. (2016).
     """
-    squashed = scores.map(softplus)
-    joint, marginal = scores.map(lambda t: -softplus(-t)).joint_mean(), squashed.marginal_mean()
+    # softplus(t) = -logsigmoid(-t); torch's softplus has other bits at the end of a tensor, hence for another stack
+    joint, marginal = scores.map(logsigmoid).joint_mean(), -scores.map(lambda t: logsigmoid(-t)).marginal_mean()
     log_z = scores.log_mean_exp()
     estimate = scores.joint_mean() + (1 - log_z.exp() if evaluate == "eq8" else -(log_z - 1).exp())
     return Reading(estimate, joint - marginal, joint, marginal, log_z if penalty == "log" else marginal)

@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -105,20 +106,26 @@ def save(run: Run, outcome: Outcome, seconds: float) -> None:
         "arrays_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
         "seconds": seconds,
     }
+    record["sha256"] = _digest(record)
     STORE.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=STORE))
+    beside = STORE / f".writing-{uuid.uuid4().hex}"
+    beside.mkdir()  # with the umask's permissions: a store is shared
     _write(beside / "arrays.npz", buffer.getvalue())
     _write(beside / "record.json", json.dumps(record, indent=1, sort_keys=True, allow_nan=False).encode())
-    if path.exists() and load(run) is None:
-        path.rename(STORE / f".damaged-{path.name}-{uuid.uuid4().hex}")
-    try:
-        beside.rename(path)
-    except OSError:
-        if load(run) is None:
-            raise
-        for leftover in beside.iterdir():
-            leftover.unlink()
-        beside.rmdir()
+    for _ in range(100):
+        try:
+            beside.rename(path)
+            return
+        except OSError as error:  # a folder is there
+            blocked = error
+        if load(run) is not None:
+            for leftover in beside.iterdir():
+                leftover.unlink()
+            beside.rmdir()
+            return
+        with suppress(FileNotFoundError):  # another writer was faster
+            path.rename(STORE / f".damaged-{path.name}-{uuid.uuid4().hex}")
+    raise blocked
 
 
 def load(run: Run) -> Record | None:
@@ -127,6 +134,8 @@ def load(run: Run) -> Record | None:
     try:
         record = json.loads((path / "record.json").read_text())
         data = (path / "arrays.npz").read_bytes()
+        if _digest(record) != record["sha256"]:
+            return None
         if record["identity"] != identity(run) or hashlib.sha256(data).hexdigest() != record["arrays_sha256"]:
             return None
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
@@ -153,7 +162,7 @@ def stacks(runs: Iterable[Run]) -> list[list[Run]]:
 
     def shared(run: Run) -> str:
         plain = {key: value for key, value in to_json(run).items() if key not in ("seed", "lam")}
-        return json.dumps(plain, sort_keys=True)
+        return json.dumps([plain, run.lam is None], sort_keys=True)
 
     found = []
     for _, group in groupby(sorted(runs, key=shared), key=shared):
@@ -172,21 +181,38 @@ def fill(runs: Iterable[Run], processes: int = 2) -> None:
     """Train what is missing, in `processes` processes of one thread each; a process that dies is replaced.
 
     Raises:
-        RunError: a stack failed repeatedly; the message has the run and the end of the error.
+        ValueError: `processes` is not positive.
+        RunError: the store cannot be written, or a stack failed repeatedly; the message has the run and the end of the error.
     """
+    if processes < 1:
+        raise ValueError(f"processes must be at least 1, got {processes}")
     todo = stacks(missing(runs))
     if not todo:
         return
+    try:
+        STORE.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=STORE).close()
+    except OSError as error:
+        raise RunError(f"cannot write to the run store {STORE}: {error}") from None
     queue: Queue[tuple[list[Run], int]] = Queue()
     for stack in todo:
         queue.put((stack, 1))
     failures: list[str] = []
     with tqdm(total=sum(map(len, todo)), unit="run", disable=None) as progress:
-        workers = [threading.Thread(target=_serve, args=(queue, progress, failures)) for _ in range(min(processes, len(todo)))]
+        stop = threading.Event()
+        workers = [
+            threading.Thread(target=_serve, args=(queue, progress, failures, stop), daemon=True)
+            for _ in range(min(processes, len(todo)))
+        ]
         for worker in workers:
             worker.start()
-        for worker in workers:
-            worker.join()
+        try:
+            for worker in workers:
+                worker.join()
+        finally:
+            stop.set()  # interrupted: nobody starts another stack
+    if not failures:
+        failures = [f"{run.words}: trained, but no record" for run in missing(run for stack in todo for run in stack)]
     if failures:
         raise RunError("\n".join(failures))
 
@@ -205,17 +231,18 @@ def load_or_run(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[Record]]:
     return found  # type: ignore[return-value]
 
 
-def _serve(queue: "Queue[tuple[list[Run], int]]", progress: Any, failures: list[str]) -> None:
+def _serve(queue: "Queue[tuple[list[Run], int]]", progress: Any, failures: list[str], stop: threading.Event) -> None:
     """Feed stacks to one worker process, `python -m remi run -`, until none is left."""
     worker: subprocess.Popen[str] | None = None
     with tempfile.TemporaryFile("w+") as errors:
-        while True:
+        while not stop.is_set():
             try:
                 stack, attempt = queue.get_nowait()
             except Empty:
                 break
-            if worker is None or worker.poll() is not None:
-                errors.truncate(0)
+            if worker is None:
+                errors.seek(0)  # the worker writes where this stands
+                errors.truncate()
                 command = [sys.executable, "-m", "remi", "run", "-"]
                 worker = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
@@ -233,13 +260,14 @@ def _serve(queue: "Queue[tuple[list[Run], int]]", progress: Any, failures: list[
                 progress.update(len(stack))
                 continue
             worker.kill()
-            worker.wait()
+            worker.communicate()
+            worker = None
             if attempt < ATTEMPTS:
                 queue.put((stack, attempt + 1))
                 continue
             errors.seek(0)
             failures.append(f"{stack[0].words} and {len(stack) - 1} more, after {attempt} attempts:\n{errors.read()[-2000:]}")
-        if worker is not None and worker.poll() is None:
+        if worker is not None:
             worker.communicate()
 
 
@@ -248,6 +276,12 @@ def serve(lines: Iterable[str]) -> None:
     for line in lines:
         train([from_json(plain) for plain in json.loads(line)])
         print("done", flush=True)
+
+
+def _digest(record: dict[str, Any]) -> str:
+    """SHA-256 of a record, its own digest left out."""
+    text = json.dumps({key: value for key, value in record.items() if key != "sha256"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _write(path: Path, data: bytes) -> None:

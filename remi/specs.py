@@ -45,6 +45,14 @@ class Run(ABC):
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 1), ("steps", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {self.optimizer!r}")
+
     @property
     @abstractmethod
     def words(self) -> str:
@@ -82,6 +90,13 @@ class CriticRun(Run):
     problem: OneHot | GaussianStaircase = field(default_factory=OneHot)
     output_bias: bool = True
     init_std: float | None = None  # None: PyTorch's default initialisation
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1; got {self.steps}")
+        if not isinstance(self.problem, OneHot | GaussianStaircase):
+            raise ValueError(f"problem must be a OneHot or a GaussianStaircase; got {self.problem!r}")
 
     @property
     def words(self) -> str:
@@ -152,6 +167,12 @@ class EncoderRun(Run):
 
     task: str = "clb"  # "slb": T = logits[y]; "clb": T = f(x1) . f(x2)
     dataset: str = "digits"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, allowed in (("task", ("slb", "clb")), ("dataset", DATASETS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
 
     @property
     def words(self) -> str:
@@ -291,11 +312,13 @@ def from_json(plain: dict[str, Any]) -> Any:
     Raises:
         ValueError: the kind or a field is unknown, or a required field is missing.
     """
+    if not isinstance(plain, dict):
+        raise ValueError(f"a specification must be a JSON object; got {plain!r}")
     values = dict(plain)
     kind = values.pop("kind", None)
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
-    if "problem" in values:
+    if isinstance(values.get("problem"), dict):
         values["problem"] = from_json(values["problem"])
     try:
         return KINDS[kind](**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

@@ -128,7 +128,7 @@ def fit(
     Args:
         network: a stack of `runs` networks.
         score: from a batch to the scores of the stack.
-        batches: at least `steps` batches.
+        batches: `steps` batches.
         estimator: from scores to a reading of shape (runs,).
         optimizer: the update.
         runs: size of the stack.
