@@ -306,7 +306,8 @@ def figure5(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     for curve in TWINS:
         run: Any = records[curve.key][0].run
         lost = sum(not record.ok for record in records[curve.key])
-        note[curve.key] = rf"$\lambda = {run.lam:g}$, batch {run.batch}" + f"; {lost} seeds lost (×)" * (lost > 0)
+        crosses = f"; {lost} of {len(records[curve.key])} lost (×)" if lost else ""
+        note[curve.key] = rf"$\lambda = {run.lam:g}$, batch {run.batch}{crosses}"
     return stacked_panels(plan, records, note, TWINS, {"remine": (-15, 10), "renwj": (-15, 10)})
 
 

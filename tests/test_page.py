@@ -41,7 +41,7 @@ TABLE2 = """Table 2, profile quick: digits. C\\* is no emphasis.
 def png(path: Path, width: float, height: float, seed: int) -> None:
     figure = Figure(figsize=(width, height), dpi=50)
     figure.subplots().plot(np.random.default_rng(seed).normal(size=20).cumsum())
-    figure.savefig(path)
+    figure.savefig(path, dpi=50)
 
 
 @pytest.fixture(scope="module")
