@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from dataclasses import fields, replace
 
 import numpy as np
@@ -272,29 +271,6 @@ def test_a_stack_that_always_fails_is_named(store, stub, script):
         runs.load_or_run({"bad": [ONE_HOT, replace(ONE_HOT, seed=1)]})
     assert f"{ONE_HOT.words} and 1 more, after {runs.ATTEMPTS} attempts:\nno such loss" in str(raised.value)
     assert len(log.read_text().split()) == runs.ATTEMPTS
-
-
-def test_a_sweep_can_be_interrupted(store, stub):
-    program, log = stub("exec sleep 60")
-    code = f"import sys; from remi import runs; from remi.specs import from_json; sys.executable = {str(program)!r}; "
-    code += f"runs.fill(map(from_json, {[to_json(replace(ONE_HOT, steps=steps)) for steps in range(1, 9)]!r}))"
-    sweep = subprocess.Popen(
-        [PYTHON, "-c", code],
-        start_new_session=True,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "REMI_RUNS": str(store)},
-    )
-    try:
-        while not log.exists():
-            assert sweep.poll() is None, sweep.communicate()[1]
-            time.sleep(0.05)
-        os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
-        assert "KeyboardInterrupt" in sweep.communicate(timeout=10)[1]
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(sweep.pid, signal.SIGKILL)
-        sweep.communicate()
 
 
 @pytest.mark.parametrize("processes", [0, -1])
