@@ -118,3 +118,18 @@ def _pair_averages(classes: int, batch: int) -> tuple[float, float]:
         if k > 1:
             infonce += classes * (chance * pairs[k] / count).sum() * math.log((batch - 1) / (k - 1))
     return float(infonce / total), float(dv / total)
+
+
+# ---- Dual representations (derivation1) ---------------------------------------------
+
+
+# ---- Sample sizes (derivation2) ---------------------------------------------
+
+
+# ---- Variance, drift and averages (derivation3) ---------------------------------------------
+
+
+# ---- The benchmarks under noise and pairing (derivation4) ---------------------------------------------
+
+
+# ---- The explosion (derivation5) ---------------------------------------------
