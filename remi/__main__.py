@@ -32,6 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, RuntimeError, OSError) as error:
         print(f"remi {options.command}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(
+            f"remi {options.command}: interrupted; finished runs are stored, the same command goes on from them", file=sys.stderr
+        )
+        return 130
 
 
 def _run(options: argparse.Namespace) -> None:

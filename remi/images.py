@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -31,7 +31,7 @@ class Images:
         p = torch.bincount(self.train_labels, minlength=self.classes).double() / len(self.train_labels)
         return float(-torch.special.xlogy(p, p).sum())
 
-    @property
+    @cached_property
     def checksum(self) -> str:
         """SHA-256 over the bytes of all four tensors."""
         digest = hashlib.sha256()

@@ -200,17 +200,22 @@ def fill(runs: Iterable[Run], processes: int = 2) -> None:
     failures: list[str] = []
     with tqdm(total=sum(map(len, todo)), unit="run", disable=None) as progress:
         stop = threading.Event()
-        workers = [
-            threading.Thread(target=_serve, args=(queue, progress, failures, stop), daemon=True)
+        started: list[subprocess.Popen[str]] = []
+        servants = [
+            threading.Thread(target=_serve, args=(queue, progress, failures, stop, started), daemon=True)
             for _ in range(min(processes, len(todo)))
         ]
-        for worker in workers:
-            worker.start()
+        for servant in servants:
+            servant.start()
         try:
-            for worker in workers:
-                worker.join()
-        finally:
-            stop.set()  # interrupted: nobody starts another stack
+            for servant in servants:
+                servant.join()
+        finally:  # interrupted: no worker outlives the sweep, and nobody starts another
+            stop.set()
+            while any(servant.is_alive() for servant in servants):
+                for worker in started:
+                    worker.kill()
+                time.sleep(0.05)
     if not failures:
         failures = [f"{run.words}: trained, but no record" for run in missing(run for stack in todo for run in stack)]
     if failures:
@@ -231,8 +236,14 @@ def load_or_run(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[Record]]:
     return found  # type: ignore[return-value]
 
 
-def _serve(queue: "Queue[tuple[list[Run], int]]", progress: Any, failures: list[str], stop: threading.Event) -> None:
-    """Feed stacks to one worker process, `python -m remi run -`, until none is left."""
+def _serve(
+    queue: "Queue[tuple[list[Run], int]]",
+    progress: Any,
+    failures: list[str],
+    stop: threading.Event,
+    started: list[subprocess.Popen[str]],
+) -> None:
+    """Feed stacks to one worker process, `python -m remi run -`, until none is left; every process joins `started`."""
     worker: subprocess.Popen[str] | None = None
     with tempfile.TemporaryFile("w+") as errors:
         while not stop.is_set():
@@ -248,6 +259,7 @@ def _serve(queue: "Queue[tuple[list[Run], int]]", progress: Any, failures: list[
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
                     env={**os.environ, **WORKER_ENVIRONMENT, "REMI_RUNS": str(STORE)},
                 )  # fmt: skip
+                started.append(worker)
             assert worker.stdin is not None
             assert worker.stdout is not None
             try:

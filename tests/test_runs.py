@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,6 +249,25 @@ def test_a_killed_worker_is_replaced_and_nothing_changes(store, tmp_path, monkey
     assert not filling.is_alive()
     assert len(started) == 2
     assert [contents(run) for run in wanted] == expected
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for the workers in /proc")
+@pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["the sweep", "its whole group, as Ctrl-C does"])
+def test_an_interrupted_sweep_ends_at_once_and_takes_its_workers_along(tmp_path, whom):
+    # a shell may start us with interrupts ignored, and children inherit that
+    script = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script += "from remi.__main__ import main; sys.exit(main(['sweep', 'fig7']))"  # minutes, if nobody stops it
+    environment = os.environ | {"REMI_RUNS": str(tmp_path)}
+    sweep = subprocess.Popen([PYTHON, "-c", script], env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{sweep.pid}/task")
+    while not (workers := [pid for task in children.glob("*/children") for pid in task.read_text().split()]):
+        time.sleep(0.05)
+        assert sweep.poll() is None
+    time.sleep(0.5)
+    whom(sweep.pid, signal.SIGINT)
+    assert "sweep: interrupted" in sweep.communicate(timeout=60)[1]
+    assert sweep.returncode == 130
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
 @pytest.fixture
