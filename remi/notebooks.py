@@ -1,17 +1,21 @@
 """Executing the notebooks: copies for a profile with papermill, or in place for what is committed."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
 from tqdm import tqdm
 
 import remi
-from remi.runs import STORE
+from remi import figures, runs
+from remi.specs import Run
 
 NOTEBOOKS = Path(remi.__file__).parents[1] / "notebooks"
 EXECUTED = Path(remi.__file__).parents[1] / "build" / "notebooks"
@@ -61,7 +65,7 @@ def execute(path: Path, output: Path, chosen: dict[str, object]) -> None:
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR", "--cwd", str(path.parent)]
     for name, value in chosen.items():
         command += ["--parameters", name, str(value)]
-    environment = {**os.environ, **ENVIRONMENT, "REMI_RUNS": str(STORE)}
+    environment = {**os.environ, **ENVIRONMENT, "REMI_RUNS": str(runs.STORE)}
     done = subprocess.run([*command, str(path), str(beside)], capture_output=True, text=True, env=environment)
     if done.returncode:
         beside.unlink(missing_ok=True)
@@ -69,22 +73,49 @@ def execute(path: Path, output: Path, chosen: dict[str, object]) -> None:
     beside.replace(output)
 
 
-def execute_all(profile: str) -> None:
-    """Execute every notebook at a profile, two at a time, into `build/notebooks/PROFILE`.
+def execute_all(profile: str, trained: Sequence[Run]) -> None:
+    """Execute every notebook at a profile, two at a time, into `build/notebooks/PROFILE`; what is up to date stays.
+
+    Args:
+        profile: what the notebooks get.
+        trained: the runs that they load.
 
     Raises:
         NotebookError: at least one failed; the message has all of them.
     """
-    paths = found()
+    inputs = fingerprint(trained)
 
     def one(path: Path) -> str:
+        output = EXECUTED / profile / path.name
+        stamp = output.with_suffix(".json")
+        if stamp.is_file() and stamp.read_text() == state(path, output, inputs, profile):
+            return ""
         try:
-            execute(path, EXECUTED / profile / path.name, {"profile": profile} if parameters(path) else {})
+            execute(path, output, {"profile": profile} if parameters(path) else {})
         except NotebookError as error:
             return str(error)
+        figures.write(stamp, state(path, output, inputs, profile))
         return ""
 
-    _raise(_two_at_a_time(one, paths))
+    _raise(_two_at_a_time(one, found()))
+
+
+def fingerprint(trained: Sequence[Run]) -> str:
+    """SHA-256 of what an executed notebook depends on besides itself: our package, what is installed, and the records."""
+    package = sorted(path for path in Path(remi.__file__).parent.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    records = sorted({runs.folder(run) / "record.json" for run in trained})
+    installed = sorted(f"{found.name} {found.version}" for found in metadata.distributions())
+    digest = hashlib.sha256(json.dumps([sys.version, installed]).encode())
+    for path in (*package, *records):
+        digest.update(f"{path.name} {path.parent.name} ".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def state(path: Path, output: Path, inputs: str, profile: str) -> str:
+    """What is up to date as long as it does not change: a notebook, its executed copy, its products, and their inputs."""
+    stem = path.stem.split("_")[0]
+    files = [path, output, *sorted(figures.folder(profile).glob(f"{stem}[._]*"))]
+    return json.dumps([inputs, [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files if file.is_file()]])
 
 
 def refresh(names: Sequence[str] = ()) -> None:

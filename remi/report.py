@@ -21,8 +21,9 @@ def paper(profile: str) -> None:
         NotebookError: a notebook failed.
     """
     experiments.check_profile(profile)
-    runs.fill(experiments.all_runs(profile))
-    notebooks.execute_all(profile)
+    every = experiments.all_runs(profile)
+    runs.fill(every)
+    notebooks.execute_all(profile, every)
     assemble(profile)
 
 
@@ -33,7 +34,8 @@ def assemble(profile: str) -> None:
     figures.write(where / "table1.csv", first.to_csv(index=False, lineterminator="\n"))
     figures.write(where / "table1.md", tables.table1_markdown(first))
     figures.write(where / "table1.tex", tables.table1_tex(first))
-    records = {name: runs.load_or_run(experiments.groups(plan(profile))) for name, plan in experiments.PLANS.items()}
+    loaded = {plan: runs.load_or_run(experiments.groups(plan(profile))) for plan in set(experiments.PLANS.values())}
+    records = {name: loaded[plan] for name, plan in experiments.PLANS.items()}
     verdicts = claims.all_verdicts(records, profile)
     figures.write(where / "claims.csv", verdicts.to_csv(index=False, lineterminator="\n"))
     figures.write(where / "report.html", page.build(where, profile))

@@ -1,12 +1,15 @@
 """The notebooks are what nbval can compare, and executing them fails loudly."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from remi import notebooks
+from remi import figures, notebooks, runs
+from remi.problems import OneHot
+from remi.specs import CriticRun, Outcome
 
 PATHS = notebooks.found()
 FIGURES = Path(__file__).parents[1] / "figures"
@@ -89,6 +92,40 @@ def test_a_failing_cell_leaves_no_notebook(small, tmp_path):
     with pytest.raises(notebooks.NotebookError, match=r"small.ipynb failed(.|\n)*size is negative"):
         notebooks.execute(small, tmp_path / "out" / "out.ipynb", {"size": -1})
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_only_what_changed_is_executed_again(small, tmp_path, store, monkeypatch):
+    run = CriticRun("mine", 8, 3, "sgd", 0.1, (4,), problem=OneHot(4))
+    outcome = Outcome("ok", {}, {})
+    runs.save(run, outcome, 1.0)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(notebooks, "EXECUTED", tmp_path / "build")
+    monkeypatch.setattr(figures, "PRODUCTS", tmp_path)
+    product, copy, executed = tmp_path / "small.csv", tmp_path / "build" / "quick" / "small.ipynb", []
+
+    def execute(path, output, chosen):
+        executed.append(path.name)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text("executed")
+        product.write_text("1")
+
+    monkeypatch.setattr(notebooks, "execute", execute)
+
+    def again(change=lambda: None):
+        change()
+        executed.clear()
+        notebooks.execute_all("quick", [run])
+        return executed == ["small.ipynb"]
+
+    assert again()
+    assert not again()
+    assert again(product.unlink)
+    assert again(lambda: product.write_text("2"))
+    assert again(lambda: copy.write_text("half"))
+    assert again(lambda: small.write_text(small.read_text().replace("print(size)", "print(-size)")))
+    assert again(lambda: (shutil.rmtree(runs.folder(run)), runs.save(run, outcome, 2.0)))  # the same run, trained anew
+    assert again(lambda: monkeypatch.setattr(notebooks.metadata, "distributions", list))  # other versions installed
+    assert not again()
 
 
 @pytest.mark.parametrize(
