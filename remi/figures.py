@@ -221,20 +221,17 @@ def figure2(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
 def stacked_panels(
     plan: OneHotPlan,
     records: Records,
-    note: Mapping[str, str],
-    curves: Sequence[Curve] = (),
-    frames: Mapping[str, tuple[float, float]] | None = None,
+    curves: Sequence[Curve],
+    frames: Mapping[str, tuple[float, float]],
 ) -> tuple[Figure, pd.DataFrame]:
     """Breakdown above, critic outputs below, a column per curve (Figs. 3 and 5).
 
     Args:
         plan: what the figure is about.
         records: of every curve.
-        note: a line under each curve's title.
-        curves: the columns; the plan's by default.
-        frames: the vertical range of the outputs by loss; all of them by default.
+        curves: the columns.
+        frames: the vertical range of the outputs by loss.
     """
-    curves = curves or plan.curves
     drawn = {curve.key: records[curve.key] for curve in curves}
     table = traces(drawn)
     figure = Figure(figsize=(7.0, 4.4))
@@ -243,10 +240,10 @@ def stacked_panels(
         breakdown(top, table, curve, plan_true_mi(plan))
         scatter(bottom, table, curve)
         top.set_title(f"{curve.label}\n")
-        top.annotate(note[curve.key], (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=7)
-        bottom.set(xlabel="step", ylim=(frames or {}).get(curve.loss))
+        top.annotate(setting(drawn[curve.key]), (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=7)
+        bottom.set(xlabel="step", ylim=frames[curve.loss])
         top.tick_params(labelleft=column == 0)
-        bottom.tick_params(labelleft=not (column and frames and curve.loss == curves[column - 1].loss))
+        bottom.tick_params(labelleft=not (column and curve.loss == curves[column - 1].loss))
         for record in drawn[curve.key]:
             if not record.ok:
                 top.plot(record.scalars["diverged_at"], 9.2, marker="x", color=PALETTE[family(curve.loss)], ms=4, clip_on=False)
@@ -256,10 +253,11 @@ def stacked_panels(
     return figure, table
 
 
-def divergence_note(group: Sequence[Record]) -> str:
-    """How many seeds became non-finite."""
-    lost = sum(not record.ok for record in group)
-    return f"{lost} of {len(group)} seeds non-finite" + " (×)" * (lost > 0)
+def setting(group: Sequence[Record]) -> str:
+    """Weight and batch size of the runs, and how many of their seeds became non-finite."""
+    run, lost = group[0].run, sum(not record.ok for record in group)
+    weight = "" if run.lam is None else rf"$\lambda = {run.lam:g}$, "
+    return f"{weight}batch {run.batch}; {lost or 'none'} of {len(group)} lost" + " (×)" * (lost > 0)
 
 
 CONTROLS = (
@@ -272,8 +270,7 @@ CONTROLS = (
 
 def figure3(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     """MINE and NWJ at batch 32, each beside the control that takes its explosion away."""
-    note = {curve.key: divergence_note(records[curve.key]) for curve in CONTROLS}
-    return stacked_panels(plan, records, note, CONTROLS, {"mine": (-110, 15), "nwj": (-30, 15)})
+    return stacked_panels(plan, records, CONTROLS, {"mine": (-110, 15), "nwj": (-30, 15)})
 
 
 def figure4(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
@@ -302,13 +299,7 @@ TWINS = (
 
 def figure5(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     """ReMINE and ReNWJ, both targets, at batch 32; and ReNWJ in the gentler setting."""
-    note = {}
-    for curve in TWINS:
-        run: Any = records[curve.key][0].run
-        lost = sum(not record.ok for record in records[curve.key])
-        crosses = f"; {lost} of {len(records[curve.key])} lost (×)" if lost else ""
-        note[curve.key] = rf"$\lambda = {run.lam:g}$, batch {run.batch}{crosses}"
-    return stacked_panels(plan, records, note, TWINS, {"remine": (-15, 10), "renwj": (-15, 10)})
+    return stacked_panels(plan, records, TWINS, {"remine": (-15, 10), "renwj": (-15, 10)})
 
 
 def plan_true_mi(plan: OneHotPlan) -> float:
