@@ -1,25 +1,34 @@
-"""The report as one self-contained HTML page, built from a folder of products and nothing else.
+"""The report as one self-contained HTML page, built from a folder of products and the executed derivations.
 
-Text in products and in `deviations.md` is a subset of Markdown: headings, lists, pipe tables, code, bold, italic, links, and
-mathematics between dollars, which becomes MathML. Everything else is escaped.
+Text in products, notebooks and `deviations.md` is Markdown; mathematics between dollars becomes MathML. Raw HTML is escaped, and
+no link or image makes a request.
 """
 
 import base64
 import csv
+import html
 import io
 import json
 import re
 import struct
+import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import tostring
 
 import jinja2
-from latex2mathml.converter import convert
-from markupsafe import Markup, escape
+import mistune
+from bs4 import BeautifulSoup, Tag
+from latex2mathml.converter import convert_to_element
+from markupsafe import Markup
+from mistune.plugins.math import math, math_in_list, math_in_quote
+from mistune.plugins.table import table
+from nbformat import NotebookNode
 
+from remi.claims import CLAIMS
 from remi.estimators import LABELS
 from remi.tables import TASKS
 
@@ -34,19 +43,8 @@ SECTIONS = {
     "Section 5: experiments": ("gauss", "table2", "lambda"),
     "Other": (),
 }
-PLACES = {  # where a claim is shown again: by id, else by the part of its id before the first dash
-    "drift-4": "fig2",
-    "drift": "fig1",
-    "explode": "fig3",
-    "target": "fig4",
-    "stable": "fig5",
-    "smile": "fig5",
-    "lambda": "fig6",
-    "gauss": "fig7",
-    "thm": "theorems",
-    "average": "theorems",
-    "table2": "table2",
-}
+PLACES = {claim.id: claim.figure for claim in CLAIMS}  # where a claim is shown again: a figure, a table or a derivation
+CHAPTERS = {"explode-4": "derivation5"}  # a claim of a figure that a derivation judges as well
 SCALES = {
     "quick": "small enough for any laptop: the paper's settings in Figs. 1 to 5, a shorter Fig. 7, and handwritten digits in "
     "place of CIFAR in Fig. 6 and Table 2",
@@ -59,50 +57,55 @@ SCALES = {
 class Figure:
     """What the page says about a figure before it has seen ours."""
 
-    stem: str
+    notebook: str  # the name of the product is its part before the first underscore
     title: str
     published: str  # what the paper's figure shows
+
+    @property
+    def stem(self) -> str:
+        """The name of its product."""
+        return self.notebook.split("_")[0]
 
 
 FIGURES = (
     Figure(
-        "fig1",
+        "fig1_drift",
         "The terms of the loss at batch 100",
         "MINE stays at the true 2.77 nats while its two terms sink together, the first from 4 to 0.7, the second from 1 to −2.5. "
         "NWJ's first term stays near 3.7; its second, drawn by another formula than its label says "
         "([deviation 2](#deviation-2)), scatters between −1 and 9.",
     ),
     Figure(
-        "fig2",
+        "fig2_critic_outputs",
         "The critic's outputs at batch 100",
         "the critic keeps pairs on and off the diagonal apart under both losses. Under MINE both clouds sink, from 4 to 0.7 and "
         "from 0 to −10; under NWJ they level at 3.6 and −4.",
     ),
     Figure(
-        "fig3",
+        "fig3_explosion",
         "Batch 32: the losses explode",
         "at batch 32 MINE's estimate fills the whole panel from step 400 on and its outputs fall to −40 and −100, still apart. "
         "NWJ spikes throughout and ends near step 2,300 with values that are not finite ([deviation 19](#deviation-19)).",
     ),
     Figure(
-        "fig4",
+        "fig4_target",
         "ReMINE goes where its target says",
         "for each of five targets from −5 to 5 the second term lies on the target, and the estimate on the true value.",
     ),
     Figure(
-        "fig5",
+        "fig5_regularized",
         "Batch 32, regularized",
         "ReMINE and ReNWJ stay in level bands where Fig. 3 exploded, outputs between −6 and 7; ReNWJ's second term still spikes "
         "to 10 now and then.",
     ),
     Figure(
-        "fig6",
+        "fig6_lambda",
         "The weight of the regularizer",
         "in the contrastive benchmark, on CIFAR-10 and CIFAR-100, the estimate and the test accuracy of each regularized loss "
         "for the weights 0.1, 0.01 and 0.001.",
     ),
     Figure(
-        "fig7",
+        "fig7_staircase",
         "The Gaussian staircase",
         "original MINE and SMILE blow up after about 8,000 steps, InfoNCE saturates at log 64 = 4.16, NWJ and TUBA get noisier "
         "with every level, and JS lies near 0, where another quantity is drawn ([deviation 5](#deviation-5)). The regularized "
@@ -111,19 +114,39 @@ FIGURES = (
 )
 
 
-def build(products: Path, profile: str) -> str:
+@dataclass(frozen=True)
+class Chapter:
+    """An executed derivation as the page shows it: its text and what its cells print, without their code."""
+
+    notebook: str
+    stem: str
+    title: Markup
+    parts: Sequence[Markup]
+
+    @property
+    def label(self) -> str:
+        """How the page refers to it."""
+        return _label_of(self.stem)
+
+
+def build(products: Path, profile: str, derivations: Mapping[str, NotebookNode] | None = None) -> str:
     """The page as HTML: no script, no request, the same bytes for the same products.
 
     Args:
         products: the folder with `figN.png`, `figN.json`, the tables and `claims.csv`.
         profile: the scale that the page says it shows.
+        derivations: the executed notebooks that become chapters, by name and in order.
 
     Raises:
-        ValueError: a product is missing or cannot be read, a verdict is unknown, or a formula cannot be converted.
+        ValueError: a product is missing or cannot be read, a verdict is unknown, a notebook has no title, or a formula cannot
+            be converted.
     """
     claims = [_claim(row) for row in _rows(products / "claims.csv")]
     figures = [(figure, _record(products / f"{figure.stem}.json"), _image(products / f"{figure.stem}.png")) for figure in FIGURES]
     table2, record2 = _text(products / "table2.md"), _record(products / "table2.json")
+    shown = {image["uri"]: figure.stem for figure, _, image in figures}
+    places = {*shown.values(), "table2", *(name.split("_")[0] for name in derivations or {})}
+    chapters = [_chapter(name, notebook, products, places, shown) for name, notebook in (derivations or {}).items()]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ROOM / "templates"),
         autoescape=True,
@@ -132,20 +155,28 @@ def build(products: Path, profile: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters["inline"] = inline
+    made = [
+        *((figure.stem, record) for figure, record, _ in figures),
+        ("table2", record2),
+        *((chapter.stem, _record(products / f"{chapter.stem}.json")) for chapter in chapters),
+    ]
     page: str = environment.get_template("report.html.j2").render(
         profile=profile,
         scale=SCALES.get(profile, ""),
         verdicts=VERDICTS,
         count=count(claims),
         sections={title: members for title in SECTIONS if (members := [c for c in claims if _section(c["id"]) == title])},
-        claims_of=lambda place: [claim for claim in claims if _place(claim["id"]) == place],
+        claims_of=lambda place: [claim for claim in claims if PLACES.get(claim["id"], "").startswith(place)],
+        chapter_of=lambda claim: next((chapter for chapter in chapters if _judges(chapter, claim["id"])), None),
         figures=figures,
         table1=markdown(_text(products / "table1.md")),
         table2=markdown(table2),
         caption2="" if (caption := str(record2.get("caption", "")))[:40] in table2.replace("\\", "") else caption,
         blocks=_blocks(_rows(products / "table2_summary.csv")),
-        deviations=_linked(markdown(_text(ROOM / "deviations.md"), anchor="deviation"), claims),
-        made=[_made(name, record) for name, record in (*((f.stem, r) for f, r, _ in figures), ("table2", record2))],
+        deviations=markdown(_text(ROOM / "deviations.md"), anchor="deviation"),
+        chapters=chapters,
+        linked=lambda part: _linked(part, claims),
+        made=[_made(name, record) for name, record in made],
     )
     return page
 
@@ -185,9 +216,12 @@ def _record(path: Path) -> dict[str, Any]:
 
 def _image(path: Path) -> dict[str, Any]:
     """A PNG file as a data URI, with its size in pixels."""
-    content = _bytes(path)
+    return _png(_bytes(path), str(path))
+
+
+def _png(content: bytes, name: str) -> dict[str, Any]:
     if content[:8] != b"\x89PNG\r\n\x1a\n" or len(content) < 24:
-        raise ValueError(f"{path} is no PNG image")
+        raise ValueError(f"{name} is no PNG image")
     width, height = struct.unpack(">II", content[16:24])
     return {"uri": f"data:image/png;base64,{base64.b64encode(content).decode()}", "width": width, "height": height}
 
@@ -204,16 +238,17 @@ def _section(claim: str) -> str:
     return next((title for title, kinds in SECTIONS.items() if claim.split("-")[0] in kinds), "Other")
 
 
-def _place(claim: str) -> str:
-    return PLACES.get(claim) or PLACES.get(claim.split("-")[0], "")
+def _judges(chapter: Chapter, claim: str) -> bool:
+    return chapter.stem in (PLACES.get(claim), CHAPTERS.get(claim))
 
 
-def _linked(html: Markup, claims: Sequence[Row]) -> Markup:
-    """The same text, with every mention of a claim linked to its row."""
+def _linked(page: Markup, claims: Collection[Row]) -> Markup:
+    """The same text, with every mention of a claim linked to its row; tags stay as they are."""
     if not claims:
-        return html
+        return page
     names = "|".join(sorted((re.escape(claim["id"]) for claim in claims), key=len, reverse=True))
-    return Markup(re.sub(rf"(?<![\w-])({names})(?![\w-])", r'<a href="#claim-\1">\1</a>', str(html)))
+    link = r'<a href="#claim-{0}">{0}</a>'
+    return Markup(re.sub(rf"<[^>]*>|(?<![\w-])({names})(?![\w-])", lambda m: link.format(m[1]) if m[1] else m[0], str(page)))
 
 
 def _blocks(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -274,37 +309,97 @@ def _made(name: str, record: dict[str, Any]) -> Row:
     }
 
 
+# Derivations
+
+PRE = Markup("<pre>{}</pre>\n")
+CELL, ROW = Markup("<{0}>{1}</{0}>"), Markup("<tr>{}</tr>")
+TABLE = Markup("<table><thead>{thead}</thead><tbody>{tbody}</tbody></table>")
+FIGURE = Markup(
+    '<figure>\n<div class="card"><img src="{uri}" width="{width}" height="{height}" alt="{alt}"></div>\n{caption}</figure>\n'
+)
+
+
+def _chapter(name: str, notebook: NotebookNode, products: Path, places: Collection[str], shown: dict[str, str]) -> Chapter:
+    """A notebook without its code; a picture that `shown` has already is only named."""
+    stem = name.split("_")[0]
+    first, *rest = notebook.cells
+    title, _, text = first.source.partition("\n")
+    if first.cell_type != "markdown" or not title.startswith("# "):
+        raise ValueError(f"{name}: the first cell must begin with a title, '# ...'")
+    try:
+        parts = [markdown(text, places=places)]
+        for cell in rest:
+            if cell.cell_type == "markdown":
+                parts.append(markdown(cell.source, places=places))
+            parts += [_output(output, stem, products, shown) for output in cell.get("outputs", ())]
+        return Chapter(name, stem, inline(title[2:]), parts)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _output(output: NotebookNode, stem: str, products: Path, shown: dict[str, str]) -> Markup:
+    """What a cell shows: printed text, a picture, or the text of its tables."""
+    data = output.get("data", {})
+    if "image/png" in data:
+        return _picture(base64.b64decode(data["image/png"]), stem, products, shown)
+    tables = [_table(found) for found in BeautifulSoup(data.get("text/html", ""), "html.parser").find_all("table")]
+    if tables:
+        return Markup("").join(tables)
+    text = output.text if output.get("name") == "stdout" else data.get("text/plain", "")
+    return PRE.format(textwrap.dedent(text.rstrip())) if text.strip() else Markup("")
+
+
+def _table(table: Tag) -> Markup:
+    """The text of an HTML table, and nothing else of it, as a table of ours."""
+    parts = {"thead": Markup(""), "tbody": Markup("")}
+    for row in table.find_all("tr"):
+        cells = [CELL.format(cell.name, cell.get_text(" ", strip=True)) for cell in row.find_all(("th", "td"))]
+        parts["thead" if row.find_parent("thead") else "tbody"] += ROW.format(Markup("").join(cells))
+    return Markup(SCROLL).format(TABLE.format(**parts))
+
+
+def _picture(content: bytes, stem: str, products: Path, shown: dict[str, str]) -> Markup:
+    image = _png(content, "a picture")
+    if where := shown.get(image["uri"]):
+        return Markup('<p>The picture is in <a href="#{}">{}</a>.</p>\n').format(where, _label_of(where))
+    shown[image["uri"]] = stem
+    own = content == _bytes(products / f"{stem}.png")
+    caption = _record(products / f"{stem}.json").get("caption", "") if own else ""
+    return FIGURE.format(
+        **image,
+        alt=f"Picture of {_label_of(stem)}",
+        caption=caption and Markup("<figcaption>{}</figcaption>\n").format(inline(caption)),
+    )
+
+
+def _label_of(stem: str) -> str:
+    """Derivation 2 for derivation2, Fig. 3 for fig3."""
+    return re.sub(r"^(fig)?\D*", lambda found: "Fig. " if found[1] else f"{found[0].capitalize()} ", stem)
+
+
 # Markdown
 
-INLINE = re.compile(
-    r"\\(?P<literal>[\\`*_$|#.\[\]])"
-    r"|`(?P<code>[^`]+)`"
-    r"|\$\$(?P<display>[^$]+)\$\$"
-    r"|\$(?P<math>[^$\s](?:[^$]*[^$\s\\])?)\$"
-    r"|\*\*(?P<bold>.+?)\*\*"
-    r"|(?<![\w*])\*(?P<italic>[^*\s](?:[^*]*[^*\s])?)\*(?![\w*])"
-    r"|\[(?P<label>[^\]]+)\]\((?P<url>(?:https://|#)[^)\s]+)\)"
-    r"|<span style=\"color:\#[0-9A-Fa-f]{6}\">(?P<blue>[^<]*)</span>",
-    re.DOTALL,
-)
-FUNCTION = re.compile(r"(</m[in]>)?<mi>(log|exp|max|min)</mi>(<mo[^>]*>&#x000(?:28|5B|7B);)?")  # the last is an open bracket
-ITEM = re.compile(r"(?P<mark>-|(?P<number>\d+)\.) +")
+FUNCTION = re.compile(r"(</m[in]>)?<mi>(log|exp|max|min)</mi>(<mo[^>]*>[(\[{])?")
+BLUE = r'<span style="color:#[0-9A-Fa-f]{6}">(?P<blue_text>[^<]*)</span>'
+SCROLL = '<div class="scroll" tabindex="0" role="region" aria-label="Table">{}</div>\n'
 
 
 def mathematics(latex: str, display: bool = False) -> Markup:
     """A formula as MathML.
 
     Raises:
-        ValueError: it is no LaTeX that the converter knows.
+        ValueError: it is no LaTeX that the converter knows, or it would do more than show mathematics.
     """
     try:
-        element = convert(latex, display="block" if display else "inline")
+        tree = convert_to_element(latex.replace(r"\tag", r"\qquad\tag"), display="block" if display else "inline")
     except Exception as error:  # the converter has a class per mistake
         raise ValueError(f"no formula: ${latex}$ ({type(error).__name__})") from None
-    if "\\" in element:
-        raise ValueError(f"no formula: ${latex}$ (unknown command)")
-    element = re.sub(r' xmlns="[^"]*"', "", element)
-    return Markup(FUNCTION.sub(_spaced, element))
+    for element in tree.iter():
+        if re.search(r"\\|\$|^&$", element.text or "") or {"href", "style", "class", "id"} & set(element.attrib):
+            raise ValueError(f"no formula: ${latex}$ (unknown command)")
+        element.text = html.unescape(element.text or "")  # the converter writes a character as its entity
+    del tree.attrib["xmlns"]
+    return Markup(FUNCTION.sub(_spaced, tostring(tree, encoding="unicode")))
 
 
 def _spaced(found: re.Match[str]) -> str:
@@ -314,99 +409,77 @@ def _spaced(found: re.Match[str]) -> str:
     return f"{before}<mi>{thin * bool(before)}{name}{thin * (not bracket)}</mi>{bracket}"
 
 
+class _Html(mistune.HTMLRenderer):
+    """HTML that asks for nothing: links lead to https or into the page, images are their text, raw HTML is escaped."""
+
+    def __init__(self, anchor: str = "", places: Collection[str] = ()) -> None:
+        super().__init__()
+        self.anchor, self.places = anchor, places
+
+    def inline_math(self, text: str) -> str:
+        return mathematics(text)
+
+    def block_math(self, text: str) -> str:
+        return f'<span class="formula">{mathematics(text, display=True)}</span>\n'
+
+    def blue(self, text: str) -> str:
+        return f'<span class="blue">{self.text(text)}</span>'
+
+    def heading(self, text: str, level: int, **attrs: Any) -> str:
+        return super().heading(text, min(level + 1, 6))
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        if url.endswith(".ipynb"):
+            stem = Path(url).name.split("_")[0]
+            url = f"#{stem}" if stem in self.places else ""
+        return super().link(text, url) if url.startswith(("https://", "#")) else text
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        return text
+
+    def render_token(self, token: dict[str, Any], state: mistune.BlockState) -> str:
+        if self.anchor and token["type"] == "list" and token["attrs"]["ordered"] and not token["attrs"]["depth"]:
+            for n, item in enumerate(token["children"], token["attrs"].get("start", 1)):
+                item["attrs"] = {"id": f"{self.anchor}-{n}"}
+        return super().render_token(token, state)
+
+    def list_item(self, text: str, **attrs: Any) -> str:
+        return f"<li{self.render_attrs(attrs)}>{text}</li>\n"
+
+    def table(self, text: str) -> str:
+        return SCROLL.format(f"<table>{text}</table>")
+
+    def table_cell(self, text: str, align: str | None = None, head: bool = False) -> str:
+        return f'<th scope="col">{text}</th>' if head else f"<td>{text}</td>"
+
+
+def _reader(renderer: _Html) -> mistune.Markdown:
+    return mistune.create_markdown(renderer=renderer, plugins=[table, math, math_in_list, math_in_quote, _blue])
+
+
+def _blue(md: mistune.Markdown) -> None:
+    """The one piece of HTML that the tables use."""
+
+    def parse(inline: mistune.InlineParser, found: re.Match[str], state: mistune.InlineState) -> int:
+        state.append_token({"type": "blue", "raw": found["blue_text"]})
+        return found.end()
+
+    md.inline.register("blue", BLUE, parse, before="inline_html")
+
+
 def inline(text: str) -> Markup:
     """One run of Markdown text as HTML; what is no markup is escaped."""
-    parts, end = [], 0
-    for found in INLINE.finditer(text):
-        kind, content = found.lastgroup or "", found.group(found.lastgroup or 0)
-        parts += [escape(text[end : found.start()]), RENDER[kind](found, content)]
-        end = found.end()
-    return Markup("").join([*parts, escape(text[end:])])
+    renderer = _Html()
+    reader = _reader(renderer)
+    return Markup(renderer(reader.inline(text, {}), reader.block.state_cls()))
 
 
-RENDER: dict[str, Callable[[re.Match[str], str], Markup]] = {
-    "literal": lambda found, text: escape(text),
-    "code": lambda found, text: Markup("<code>{}</code>").format(text),
-    "display": lambda found, text: mathematics(text, display=True),
-    "math": lambda found, text: mathematics(text),
-    "bold": lambda found, text: Markup("<strong>{}</strong>").format(inline(text)),
-    "italic": lambda found, text: Markup("<em>{}</em>").format(inline(text)),
-    "url": lambda found, text: Markup('<a href="{}">{}</a>').format(text, inline(found["label"])),
-    "blue": lambda found, text: Markup('<span class="blue">{}</span>').format(text),
-}
-
-
-def markdown(text: str, *, anchor: str = "") -> Markup:
-    """Markdown as HTML; the first heading is left out, the page has its own.
+def markdown(text: str, *, anchor: str = "", places: Collection[str] = ()) -> Markup:
+    """Markdown as HTML; a title is left out, the page has its own.
 
     Args:
         text: the source.
         anchor: gives item n of a top-level numbered list the id "anchor-n".
+        places: products whose section a link to their notebook leads to; without one only the link's text stays.
     """
-    return _render(re.sub(r"\A\s*# .*\n", "", text).splitlines(), anchor)
-
-
-def _render(lines: Sequence[str], anchor: str = "") -> Markup:
-    parts: list[Markup] = []
-    i = 0
-    while i < len(lines):
-        line = lines[i]
-        if not line.strip():
-            i += 1
-        elif heading := re.match(r"#+ +", line):
-            parts.append(Markup("<h3>{}</h3>").format(inline(line[heading.end() :])))
-            i += 1
-        elif line.startswith("|"):
-            end = _end(lines, i, lambda later: later.startswith("|"))
-            parts.append(_table(lines[i:end]))
-            i = end
-        elif found := ITEM.match(line):
-            end = _end(lines, i + 1, lambda later: not later.strip() or later[:1] == " " or _same_list(found, later))
-            parts.append(_list(lines[i:end], anchor))
-            i = end
-        else:
-            end = _end(
-                lines, i + 1, lambda later: bool(later.strip()) and not later.startswith(("|", "#")) and not ITEM.match(later)
-            )
-            parts.append(Markup("<p>{}</p>").format(inline(" ".join(line.strip() for line in lines[i:end]))))
-            i = end
-    return Markup("\n").join(parts)
-
-
-def _end(lines: Sequence[str], start: int, belongs: Callable[[str], bool]) -> int:
-    return next((i for i in range(start, len(lines)) if not belongs(lines[i])), len(lines))
-
-
-def _same_list(one: re.Match[str], line: str) -> bool:
-    other = ITEM.match(line)
-    return other is not None and (one["number"] is None) == (other["number"] is None)
-
-
-def _list(lines: Sequence[str], anchor: str) -> Markup:
-    starts = [i for i, line in enumerate(lines) if ITEM.match(line)]
-    items = []
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
-        mark = ITEM.match(lines[start])
-        assert mark is not None
-        inside = [lines[start][mark.end() :], *(re.sub(rf"^ {{1,{mark.end()}}}", "", line) for line in lines[start + 1 : end])]
-        body = _render(inside)
-        name = Markup(' id="{}-{}"').format(anchor, mark["number"]) if anchor and mark["number"] else ""
-        single = body.count("<p>") == 1 and body.startswith("<p>") and body.endswith("</p>")
-        items.append(Markup("<li{}>{}</li>").format(name, body[3:-4] if single else body))
-    first = ITEM.match(lines[0])
-    tag = Markup('<ol start="{0}">\n{1}\n</ol>') if first and first["number"] else Markup("<ul>\n{1}\n</ul>")
-    return tag.format(first and first["number"], Markup("\n").join(items))
-
-
-def _table(lines: Sequence[str]) -> Markup:
-    rows = [[cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))] for line in lines]
-    head, body = rows[0], [row for row in rows[1:] if not all(re.fullmatch(r":?-+:?", cell) for cell in row)]
-    table = Markup("<table><thead>{}</thead><tbody>{}</tbody></table>")
-    content = table.format(_cells("th", head), Markup("\n").join(_cells("td", row) for row in body))
-    return Markup('<div class="scroll" tabindex="0" role="region" aria-label="Table">{}</div>').format(content)
-
-
-def _cells(tag: str, row: Iterable[str]) -> Markup:
-    scope = Markup(' scope="col"') if tag == "th" else ""
-    cell = Markup("<{0}{1}>{2}</{0}>")
-    return Markup("<tr>{}</tr>").format(Markup("").join(cell.format(Markup(tag), scope, inline(text)) for text in row))
+    return Markup(_reader(_Html(anchor, places))(re.sub(r"\A\s*# .*\n", "", text)))

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 
 import remi
@@ -38,7 +39,9 @@ def assemble(profile: str) -> None:
     records = {name: loaded[plan] for name, plan in experiments.PLANS.items()}
     verdicts = claims.all_verdicts(records, profile)
     figures.write(where / "claims.csv", verdicts.to_csv(index=False, lineterminator="\n"))
-    figures.write(where / "report.html", page.build(where, profile))
+    derivations = sorted(notebooks.NOTEBOOKS.glob("derivation*.ipynb"))
+    chapters = {path.stem: nbformat.read(notebooks.EXECUTED / profile / path.name, as_version=4) for path in derivations}
+    figures.write(where / "report.html", page.build(where, profile, chapters))
 
 
 ROWS = (  # stem, what the paper claims with it

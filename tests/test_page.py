@@ -1,3 +1,4 @@
+import base64
 import csv
 import json
 import re
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from remi import page
+from remi import notebooks, page
+from remi.claims import CLAIMS
 
-CLAIMS = (
+ROWS = (
     ("drift-1", "Fig. 1", "MINE converges", "within 0.1 nat", "2.749 against 2.773", "holds"),
     ("drift-4", "Fig. 2", "The critic keeps moving", "AUC above 0.99", "0.999", "holds"),
     ("explode-4", "Section 3", "The cause <script>alert(1)</script> & more", "stays", "sd 0.4", "fails"),
@@ -61,7 +64,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (tmp_path / "claims.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("id", "source", "statement", "expected", "measured", "verdict", "profile"))
-        writer.writerows((*claim, "quick") for claim in CLAIMS)
+        writer.writerows((*claim, "quick") for claim in ROWS)
     return tmp_path
 
 
@@ -152,27 +155,6 @@ def test_verdicts_are_counted(pristine, html):
         assert len(re.findall(rf'<span class="verdict {word}"><span aria-hidden="true">.</span> {word}</span>', table)) == number
 
 
-@pytest.mark.parametrize(
-    ("claim", "place"),
-    [
-        ("drift-1", "fig1"),
-        ("drift-4", "fig2"),
-        ("explode-2", "fig3"),
-        ("target-6", "fig4"),
-        ("stable-2-released", "fig5"),
-        ("smile-1", "fig5"),
-        ("lambda-3", "fig6"),
-        ("gauss-js-eval", "fig7"),
-        ("thm-8", "theorems"),
-        ("average-1", "theorems"),
-        ("table2-collapse-accuracy", "table2"),
-        ("new-1", ""),
-    ],
-)
-def test_claims_have_their_place(claim, place):
-    assert page._place(claim) == place
-
-
 def test_a_claim_of_no_known_kind_is_still_in_the_table(products):
     with (products / "claims.csv").open("a") as file:
         file.write("new-1,ours,Something else,x,y,holds,desk\n")
@@ -234,7 +216,7 @@ def test_mathematics_becomes_mathml_and_no_dollar_is_left(html):
     assert html.count("<math ") == html.count("</math>")
     assert "$" not in html
     assert "\\" not in Reader(html).text
-    assert "<msup><mi>e</mi><mrow><mi>T</mi><mo>&#x02212;</mo><mn>1</mn></mrow></msup>" in html
+    assert "<msup><mi>e</mi><mrow><mi>T</mi><mo>−</mo><mn>1</mn></mrow></msup>" in html
     assert "xmlns" not in html
 
 
@@ -258,12 +240,12 @@ def test_mentions_of_claims_are_links(html):
 
 
 def test_deviations_name_claims_that_exist():
-    known = {claim.id for claim in pytest.importorskip("remi.claims").CLAIMS}
+    known = {claim.id for claim in CLAIMS}
     kinds = {claim.split("-")[0] for claim in known}
     named = set(re.findall(r"\b([a-z0-9]+(?:-[a-z0-9]+)+)\b", (page.ROOM / "deviations.md").read_text()))
     assert {name for name in named if name.split("-")[0] in kinds} <= known
     assert "stable-2-released" in named
-    assert all(page._place(name) and page._section(name) != "Other" for name in known)
+    assert all(page._section(name) != "Other" for name in known)
 
 
 def test_inline_markdown():
@@ -271,33 +253,147 @@ def test_inline_markdown():
     assert page.inline("C* = -5, -2; C* = 2") == "C* = -5, -2; C* = 2"
     assert page.inline(r"C\* and E\_Q cost \$5") == "C* and E_Q cost $5"
     assert page.inline("5$ is no formula, 6$ neither") == "5$ is no formula, 6$ neither"
-    assert page.inline("[x](https://a.b/c) [y](javascript:z)") == '<a href="https://a.b/c">x</a> [y](javascript:z)'
+    assert page.inline("[x](https://a.b/c) [y](javascript:z)") == '<a href="https://a.b/c">x</a> y'
+    assert page.inline("![x](https://a.b/c.png) <https://a.b> <a@b.c>") == 'x <a href="https://a.b">https://a.b</a> a@b.c'
+    assert page.inline('<span style="color:#0077BB">1 & 2</span>') == '<span class="blue">1 &amp; 2</span>'
+    assert page.inline('<span style="color:url(x)">1</span>').count("<") == 0
 
 
 def test_block_markdown():
     items = "3. **a** b\n   - c\n     d\n   - e\n\n4. f\n"
-    html = page.markdown(f"# Title\n\nOne\ntwo.\n\n## Part\n\n{items}\n| x | y |\n|---|--:|\n| 1 | p \\| q |\n")
+    html = page.markdown(f"# Title\n\nOne\ntwo.\n\n## Part\n\n{items}\n| x | y |\n|---|--:|\n| 1 | p \\| q |\n", anchor="item")
     assert html.replace("\n", "") == (
-        "<p>One two.</p><h3>Part</h3>"
-        '<ol start="3"><li><p><strong>a</strong> b</p><ul><li>c d</li><li>e</li></ul></li><li>f</li></ol>'
+        "<p>Onetwo.</p><h3>Part</h3>"
+        '<ol start="3"><li id="item-3"><p><strong>a</strong> b</p><ul><li>cd</li><li>e</li></ul></li>'
+        '<li id="item-4"><p>f</p></li></ol>'
         '<div class="scroll" tabindex="0" role="region" aria-label="Table">'
         '<table><thead><tr><th scope="col">x</th><th scope="col">y</th></tr></thead>'
         "<tbody><tr><td>1</td><td>p | q</td></tr></tbody></table></div>"
     )
 
 
-def test_a_line_that_only_looks_like_a_heading_is_text():
-    assert page.markdown("a\n\n#b\nc") == "<p>a</p>\n<p>#b c</p>"
-
-
-@pytest.mark.parametrize("latex", [r"\undefined x", "a_b_c"])
+@pytest.mark.parametrize(
+    "latex",
+    [
+        r"\undefined x",
+        "a_b_c",
+        "a & b",
+        r"\text{$a$}",
+        r"\href{javascript:x}{y}",
+        r"\style{background:url(x)}{y}",
+        r"\class{a}{b}",
+    ],
+)
 def test_a_formula_that_cannot_be_converted_is_an_error(latex):
     with pytest.raises(ValueError, match=re.escape(f"no formula: ${latex}$")):
         page.mathematics(latex)
 
 
-def test_display_mathematics():
-    assert page.markdown("$$\\frac12$$").startswith('<p><math display="block"><mrow><mfrac>')
+def test_mathematics():
+    assert page.mathematics(r"a < \text{<b> & c}").endswith(
+        "<mo>&lt;</mo><mtext>&lt;b&gt;\N{NO-BREAK SPACE}&amp;\N{NO-BREAK SPACE}c</mtext></mrow></math>"
+    )
     assert "<mi>log\N{THIN SPACE}</mi><mi>r</mi>" in page.mathematics(r"\log r")
     assert "<mi>log</mi><mo" in page.mathematics(r"\log(r)")
     assert "<mn>2</mn><mi>\N{THIN SPACE}log\N{THIN SPACE}</mi><mn>2</mn>" in page.mathematics(r"2\log 2")
+    assert '<mspace width="2em" /><mtext>(8)</mtext>' in page.mathematics(r"a \tag{8}", display=True)
+
+
+@pytest.mark.parametrize(
+    "source", ["$$a$$", "$$\na\n$$", "one\n$$a$$\ntwo", "one $$a$$", "> one\n> $$\n> a\n> $$", "1. one\n\n   $$a$$"]
+)
+def test_display_mathematics_stands_in_a_box_that_scrolls(source):
+    formula = '<span class="formula"><math display="block"><mrow><mi>a</mi></mrow></math></span>'
+    assert page.markdown(source).count(formula) == 1
+
+
+@pytest.fixture(scope="module")
+def derivation(pristine: Path):
+    """An executed notebook with everything that a chapter may hold; its product lies beside the others."""
+    for name, seed in (("derivation2", 8), ("other", 9)):
+        png(pristine / f"{name}.png", 4, 2, seed)
+    (pristine / "derivation2.json").write_text(json.dumps({"profile": "quick", "caption": "The constant $C_t$ & what it costs."}))
+    pictures = [
+        new_output(
+            "display_data",
+            {"image/png": base64.encodebytes((pristine / f"{name}.png").read_bytes()).decode(), "text/plain": "<i>"},
+        )
+        for name in ("derivation2", "fig1", "other", "other")
+    ]
+    first = "<td onclick='x'>thm-3<script>alert(2)</script></td>"
+    rows = f"<thead><tr><th>id</th></tr></thead><tbody><tr>{first}<td><b>1 &lt; 2</b></td></tr></tbody>"
+    html = f"<style>a</style><iframe src='https://a.b'></iframe><table class='dataframe'>{rows}</table>"
+    return new_notebook(
+        cells=[
+            new_markdown_cell("# Samples: $n$ of them\n\nWhy <script>alert(1)</script> thm-3, and\n$$E_P[T] \\le \\log 2.$$"),
+            new_markdown_cell(
+                "## Links\n[a](fig3_explosion.ipynb) [b](derivation2_samples.ipynb) [c](derivation9_x.ipynb) [d](x.html)"
+            ),
+            new_markdown_cell("### Proof"),
+            new_code_cell(
+                "hidden = 1", outputs=[new_output("stream", name="stdout", text="    def f():\n        return '<b>'\n")]
+            ),
+            new_code_cell("", outputs=[new_output("stream", name="stderr", text="a warning"), *pictures]),
+            new_code_cell(
+                "", outputs=[new_output("execute_result", {"text/html": html, "text/plain": "a table"}, execution_count=1)]
+            ),
+            new_code_cell("", outputs=[new_output("execute_result", {"text/plain": "0.25 & more"}, execution_count=2)]),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def chapter(pristine: Path, derivation) -> str:
+    """The page with that derivation."""
+    return page.build(pristine, "quick", {"derivation2_samples": derivation})
+
+
+def test_a_derivation_becomes_a_chapter_without_its_code(chapter):
+    text = text_of(chapter[chapter.index('<section id="derivation2"') : chapter.index('<section id="cite">')])
+    assert "Derivation 2. Samples: n of them" in text
+    assert "notebooks/derivation2_samples.ipynb" in text
+    assert "hidden" not in text
+    assert "a warning" not in text
+    assert "<pre>def f():\n    return &#39;&lt;b&gt;&#39;</pre>" in chapter
+    assert "<pre>0.25 &amp; more</pre>" in chapter
+    assert "<h3>Links</h3>" in chapter
+    assert "<h4>Proof</h4>" in chapter
+
+
+def test_what_a_derivation_holds_is_safe(chapter):
+    test_nothing_is_requested_and_nothing_runs(chapter)
+    test_every_tag_is_closed_and_every_link_inside_has_a_target(chapter)
+    assert "Why &lt;script&gt;alert(1)&lt;/script&gt;" in chapter
+    cells = '<td><a href="#claim-thm-3">thm-3</a></td><td>1 &lt; 2</td>'
+    assert f"<table><thead><tr><th>id</th></tr></thead><tbody><tr>{cells}</tr></tbody></table>" in chapter
+    assert '<a href="#fig3">a</a> <a href="#derivation2">b</a> c d' in chapter
+
+
+def test_each_picture_is_shown_once(chapter):
+    sources = [attributes["src"] for tag, attributes in Reader(chapter).tags if tag == "img"]
+    assert len(sources) == len(set(sources)) == 7 + 2
+    assert chapter.count('The picture is in <a href="#fig1">Fig. 1</a>.') == 1
+    assert chapter.count('The picture is in <a href="#derivation2">Derivation 2</a>.') == 1
+    assert chapter.count("&amp; what it costs.</figcaption>") == 1
+
+
+def test_theorems_lead_to_the_chapter_that_judges_them(chapter, html):
+    link = '<a href="#derivation2">Derivation 2</a>'
+    theorems = chapter[chapter.index('<section id="theorems">') : chapter.index('<section id="table1">')]
+    assert f'<a class="id" href="#claim-thm-3">thm-3</a> · {link}' in theorems
+    row = chapter[chapter.index('<tr id="claim-thm-3">') :]
+    assert link in row[: row.index("</tr>")]
+    assert f"<li>{link}</li>" in chapter[: chapter.index("</nav>")]
+    assert "Derivation" not in html
+
+
+@pytest.mark.parametrize(("source", "message"), [("No title", "begin with a title"), ("# T\n$a_b_c$", r"no formula: \$a_b_c\$")])
+def test_a_broken_derivation_is_named(pristine, source, message):
+    with pytest.raises(ValueError, match=f"derivation1_x: .*{message}"):
+        page.build(pristine, "quick", {"derivation1_x": new_notebook(cells=[new_markdown_cell(source)])})
+
+
+def test_figures_name_notebooks_that_exist(html):
+    named = re.findall(r"Notebook: <code>notebooks/(\w+)\.ipynb</code>", html)
+    assert len(named) == 8
+    assert set(named) <= {path.stem for path in notebooks.NOTEBOOKS.glob("*.ipynb")}
