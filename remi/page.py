@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import tostring
+from xml.etree.ElementTree import Element, tostring
 
 import jinja2
 import mistune
@@ -379,7 +379,8 @@ def _label_of(stem: str) -> str:
 
 # Markdown
 
-FUNCTION = re.compile(r"(</m[in]>)?<mi>(log|exp|max|min)</mi>(<mo[^>]*>[(\[{])?")
+THIN = "0.167em"
+SCRIPTS = ("msub", "msup", "msubsup", "munder")
 BLUE = r'<span style="color:#[0-9A-Fa-f]{6}">(?P<blue_text>[^<]*)</span>'
 SCROLL = '<div class="scroll" tabindex="0" role="region" aria-label="Table">{}</div>\n'
 
@@ -398,15 +399,21 @@ def mathematics(latex: str, display: bool = False) -> Markup:
         if re.search(r"\\|\$|^&$", element.text or "") or {"href", "style", "class", "id"} & set(element.attrib):
             raise ValueError(f"no formula: ${latex}$ (unknown command)")
         element.text = html.unescape(element.text or "")  # the converter writes a character as its entity
+    for row in tree.iter():
+        if row.tag not in SCRIPTS:
+            _space(row)
     del tree.attrib["xmlns"]
-    return Markup(FUNCTION.sub(_spaced, tostring(tree, encoding="unicode")))
+    return Markup(tostring(tree, encoding="unicode"))
 
 
-def _spaced(found: re.Match[str]) -> str:
-    """A thin space on each side of a function's name, which the converter leaves out; none before a bracket."""
-    before, name, bracket = found.groups(default="")
-    thin = "\N{THIN SPACE}"
-    return f"{before}<mi>{thin * bool(before)}{name}{thin * (not bracket)}</mi>{bracket}"
+def _space(row: Element) -> None:
+    """Thin spaces around the name of a function, as TeX sets them, which the converter does not."""
+    for before, element, after in zip((None, *row), row, (*row[1:], None), strict=False):
+        name = element[0] if element.tag in SCRIPTS else element
+        if name.tag in ("mi", "mo") and re.fullmatch("[A-Za-z]{2,}", name.text or ""):
+            operator = before is None or (before.tag == "mo" and before.text not in (*")]}",))
+            bracket = after is None or next((part.text for part in after.iter() if part.tag != "mrow"), "") in (*"([{",)
+            name.tag, name.attrib = "mo", {"lspace": "0" if operator else THIN, "rspace": "0" if bracket else THIN}
 
 
 class _Html(mistune.HTMLRenderer):
