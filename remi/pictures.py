@@ -33,7 +33,8 @@ def explore(path: str, draw: Callable[..., tuple[Figure, Any]], **sliders: tuple
     from ipywidgets import FloatSlider, Image, VBox
 
     printed = Path(path).read_bytes()
-    image = Image(value=printed, format="png", width=700)  # no `interactive`: nbclient can wait for ever on its Output widget
+    # an image that sliders replace, not `interactive`: papermill was seen to wait for ever at cells with its Output widget
+    image = Image(value=printed, format="png", width=700)
     starts = {name: parameter.default for name, parameter in inspect.signature(draw).parameters.items()}
     controls = {
         name: FloatSlider(starts[name], min=low, max=high, step=step, description=name, continuous_update=False)

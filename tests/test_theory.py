@@ -1,13 +1,16 @@
 """Every check of a theorem holds, and notices an error planted in the functions it uses."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from test_figures import synthetic
 
-from remi import estimators, evaluation, pictures, problems, theorems, theory
+from remi import estimators, evaluation, experiments, figures, measures, pictures, problems, theorems, theory
 from remi.scores import Scores
 
 # ---- Dual representations and sample sizes (derivation1, derivation2) ---------------------------------------------
@@ -302,3 +305,180 @@ def test_the_last_critic_is_valued_on_all_pairs():
     record = SimpleNamespace(ok=True, arrays={"table": table})
     assert pictures.population_value(record) == pytest.approx(theory.two_level_dv(1.0, 1 / 16, 4.0))
     assert math.isnan(pictures.population_value(SimpleNamespace(ok=False, arrays={"table": table})))
+
+
+# ---- Averages and benchmarks (derivation3, derivation4) ---------------------------------------------
+
+BENCHMARKS = {str(k): theorems.CHECKS[k] for k in (5, 6, 7, 8)} | {"closed forms": theorems.closed_forms}
+FAILS_AS_PRINTED = {  # what of the printed statements does not hold
+    "5": set(),
+    "6": {
+        *(f"{label}, macro-average, moved by drift to -5" for label in ("MINE", "SMILE", "InfoNCE", "CLUB")),
+        *(f"{label}, micro-average, moved by drift to -5" for label in ("InfoNCE", "CLUB")),
+    },
+    "7": {"I(X; Y), a tenth of 10 labels wrong", "I(X; Y), 8 labels determine 4 images"},
+    "8": {"I(X1; X2), two views of each of 20 images in 4 classes", "I(X1; X2), a tenth of 10 labels wrong"},
+    "closed forms": set(),
+}
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_theorems_5_to_8_corrected_hold(name):
+    found = BENCHMARKS[name]()
+    assert [c.what for c in found if not c.printed and not c.holds] == []
+    assert len({c.what for c in found}) == len(found)
+    assert {c.what for c in found if c.printed and not c.holds} == FAILS_AS_PRINTED[name]
+    assert any(c.printed for c in found) == (name != "closed forms")
+
+
+def _without_logarithm(scores):
+    joint, marginal = scores.joint_mean(), scores.log_mean_exp().exp()
+    return estimators.Reading(joint - marginal, joint - marginal, joint, marginal, marginal)
+
+
+def _rows_pooled(scores):
+    joint, marginal = scores.joint_mean(), scores.log_mean_exp()
+    return estimators.Reading(joint - marginal, joint - marginal, joint, marginal, marginal)
+
+
+def _nwj_of_exp(scores):
+    joint, marginal = scores.joint_mean(), scores.log_mean_exp().exp()
+    return estimators.Reading(joint - marginal, joint - marginal, joint, marginal, scores.log_mean_exp())
+
+
+def _next_label(logits, labels):
+    return FROM_LOGITS(logits, (labels + 1) % logits.shape[-1])
+
+
+def _with_itself(embeddings, labels):
+    matrix = embeddings @ embeddings.transpose(-1, -2)
+    same = labels.unsqueeze(-1) == labels.unsqueeze(-2)
+    return Scores(matrix.flatten(-2), matrix, same.flatten(-2), rowwise=True)
+
+
+FROM_LOGITS, DRIFT_COST, SLB_JS = Scores.from_logits, theory.drift_cost, theory.slb_js
+BENCHMARK_MUTANTS = {  # the check, where, what, and the error
+    "5: sum for mean": ("5", Scores, "log_mean_exp", _without_count),
+    "5: variance of the order exp(C)": ("5", theory, "second_term_variance", lambda c, chi, n: math.exp(c) * chi / n),
+    "5: chi-square without its -1": ("5", theory, "gaussian_chi_square", lambda mi: math.exp(2 * mi)),
+    "5: MINE without its logarithm": ("5", estimators, "mine", _without_logarithm),
+    "6: drift raises the micro-average": (
+        "6",
+        theory,
+        "linear_drift_cost",
+        lambda total, k: -abs(total) / 2 + math.log(abs(total)),
+    ),
+    "6: micro is macro": ("6", evaluation, "micro_average", lambda joint, log_z: float((joint - log_z).mean())),
+    "6: macro is a median": ("6", evaluation, "macro_average", lambda estimates: float(estimates.median())),
+    "6: cost of drift with the wrong sign": ("6", theory, "drift_cost", lambda c: -DRIFT_COST(c)),
+    "6: cost of an offset without its -1": ("6", theory, "offset_cost", lambda c: math.exp(c) - c),
+    "6: bias of a pool not divided by k": ("6", theory, "pooled_bias", lambda c, chi, n: -DRIFT_COST(c) + chi / (2 * n)),
+    "6: rows of InfoNCE pooled": ("6", estimators.BOUNDS, "infonce", _rows_pooled),
+    "6: SMILE clips both": ("6", estimators.BOUNDS, "smile", lambda scores: estimators.smile(scores, clip="both")),
+    "7: joint pairs with another label": ("7", Scores, "from_logits", _next_label),
+    "7: sum for mean": ("7", Scores, "log_mean_exp", _without_count),
+    "7: NWJ of T + 1": ("7", estimators, "nwj", _nwj_of_exp),
+    "7: noise without its second term": (
+        "7",
+        theory,
+        "noisy_label_mi",
+        lambda classes, e: math.log(classes) - theory.entropy([e, 1 - e]),
+    ),
+    "7: labels taken as even": ("7", theory, "entropy", lambda counts: math.log(len(counts))),
+    "8: an image paired with itself": ("8", Scores, "from_embeddings", _with_itself),
+    "8: noise counted once": ("8", theory, "noisy_pair_mi", theory.noisy_label_mi),
+    "8: log(m + 1) for log(m - 1)": ("8", theory, "distinct_pair_excess", lambda m: math.log(m / (m + 1))),
+    "8: sum for mean": ("8", Scores, "log_mean_exp", _without_count),
+    "closed forms: JS above log C": ("closed forms", theory, "slb_js", lambda classes: SLB_JS(classes) + 2 / math.e),
+    "closed forms: NWJ's floor on all pairs": ("closed forms", theory, "clb_nwj", lambda classes: math.log(classes) - 1 / math.e),
+    "closed forms: NWJ of T + 1": ("closed forms", estimators, "nwj", _nwj_of_exp),
+    "closed forms: DV without Jensen": ("closed forms", theory, "clb_dv", lambda classes, batch: math.log(classes)),
+    "closed forms: an image paired with itself": ("closed forms", Scores, "from_embeddings", _with_itself),
+    "closed forms: rows of InfoNCE pooled": ("closed forms", estimators.BOUNDS, "infonce", _rows_pooled),
+}
+
+
+@pytest.mark.parametrize("error", BENCHMARK_MUTANTS)
+def test_theorems_5_to_8_notice_a_planted_error(error, monkeypatch):
+    check, place, name, planted = BENCHMARK_MUTANTS[error]
+    (monkeypatch.setitem if isinstance(place, dict) else monkeypatch.setattr)(place, name, planted)
+    assert [c.what for c in BENCHMARKS[check]() if not c.printed and not c.holds]
+
+
+def test_drift_by_hand():
+    # offsets 0 and log 3: log 2 - log(3) / 2; weights 1/4 and 3/4
+    assert theory.drift_cost([0, math.log(3)]) == pytest.approx(math.log(2 / math.sqrt(3)))
+    assert theory.linear_drift_cost(math.log(3), 2) == pytest.approx(math.log(2 / math.sqrt(3)))
+    assert theory.pooled_bias([0, math.log(3)], 16.0, 5) == pytest.approx(1 - math.log(2 / math.sqrt(3)))  # 16/10 * 10/16
+    assert theory.linear_drift_cost(0.0, 7) == theory.drift_cost([2.0] * 7) == 0
+    assert theory.linear_drift_cost(-5.0, 200) == pytest.approx(0.8915, abs=5e-5)
+    assert theory.offset_cost(0.0) == 0
+    assert theory.offset_cost(1.0) == pytest.approx(math.e - 2)
+
+
+def test_chi_square_by_quadrature():
+    rho = 0.5
+    mi = -math.log(1 - rho**2) / 2
+    x = np.linspace(-9, 9, 1201)
+    density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+    cross = 2 * rho * x[:, None] * x - rho**2 * (x[:, None] ** 2 + x**2)
+    ratio = np.exp(cross / (2 * (1 - rho**2))) / math.sqrt(1 - rho**2)
+    second = (ratio**2 * density[:, None] * density).sum() * (x[1] - x[0]) ** 2
+    assert theory.gaussian_chi_square(mi) == pytest.approx(second - 1, rel=1e-6)
+
+
+def test_smile_follows_its_offset_beyond_tau():
+    assert theory.two_level_smile(5.0, 8.0, 30.0) == pytest.approx(theory.one_hot_dv(8.0))  # nothing clipped: DV
+    assert theory.two_level_smile(50.0, 8.0, 10.0) - theory.two_level_smile(49.0, 8.0, 10.0) == pytest.approx(1)
+
+
+def test_noise_by_hand():
+    assert theory.entropy([1, 1, 2]) == pytest.approx(1.5 * math.log(2))
+    assert theory.noisy_label_mi(10, 0.0) == math.log(10)
+    assert theory.noisy_label_mi(10, 0.9) == pytest.approx(0, abs=1e-12)  # labels at random
+    assert theory.noisy_label_mi(2, 0.5) == pytest.approx(0, abs=1e-12)
+    assert theory.noisy_pair_mi(2, 0.5) == pytest.approx(0, abs=1e-12)
+    # theory.md section 8: five classes, a fifth of the labels wrong
+    assert (theory.noisy_pair_mi(5, 0.2), theory.noisy_label_mi(5, 0.2)) == pytest.approx((0.477, 0.832), abs=5e-4)
+
+
+def test_pairs_of_distinct_images_by_hand():
+    assert theory.distinct_pair_excess(2) == pytest.approx(math.log(2))
+    assert theory.distinct_pair_ceiling(3, 2) == pytest.approx(math.log(5))
+    assert [round(theory.distinct_pair_excess(m), 4) for m in (5000, 500)] == [0.0002, 0.0020]
+
+
+def test_remine_against_its_floor():
+    found = [theory.clb_remine(classes, lam) for classes in (10, 100) for lam in (0.1, 0.01, 0.001)]
+    assert found == pytest.approx([2.054, 2.248, 2.293, 4.347, 4.549, 4.596], abs=5e-4)  # theory.md 9.5
+
+
+TRAINED = synthetic(replace(experiments.DERIVATION3, profile="quick", seeds=2))
+
+
+def test_a_pool_of_training_batches_by_hand():
+    plan = experiments.DERIVATION3
+    for name in estimators.NAMES:
+        record = TRAINED[name][0]
+        joint, marginal, estimate = (record.arrays[c][-plan.pooled :][:4] for c in ("joint_term", "marginal_term", "estimate"))
+        logarithmic = estimators.family(name) in ("mine", "smile")
+        expected = joint.mean() - math.log(np.exp(marginal).mean()) if logarithmic else estimate.mean()
+        assert measures.pooled(record, plan.pooled, 4)[0] == pytest.approx(expected)
+        assert measures.pooled(record, plan.pooled, 1) == pytest.approx(record.arrays["estimate"][-plan.pooled :])
+        assert measures.offsets(record, plan.pooled)[-1] == pytest.approx(record.arrays["score_log_mean_exp"][-64:].mean())
+
+
+@pytest.mark.parametrize("tau", [2, 15])
+def test_derivation3_draws_at_both_ends_of_its_slider(tau):
+    _, table = pictures.derivation3(TRAINED, tau)
+    drift = table[table.panel == "drift"]
+    for curve in ("MINE, macro", "MINE, micro", "SMILE, macro", "InfoNCE, both"):
+        line, dots = (drift[drift.curve == f"{curve}, {kind}"] for kind in ("predicted", "measured"))
+        # dots have the noise of 50 batches of 32, lines have not
+        assert np.allclose(np.interp(dots.x, line.x, line.y), dots.y, atol=0.3)
+
+
+def test_derivation4_draws_every_pair_of_table_2():
+    _, table = pictures.derivation4(pd.read_csv(figures.PRODUCTS / "table2_summary.csv"))
+    assert len(table) == 48
+    assert table.closed_form.notna().all()
