@@ -20,6 +20,7 @@ from remi.specs import Run
 NOTEBOOKS = Path(remi.__file__).parents[1] / "notebooks"
 EXECUTED = Path(remi.__file__).parents[1] / "build" / "notebooks"
 AT_ONCE = 2  # kernels of one thread each
+CELL_LIMIT = 1800  # seconds; runs are trained before, so a cell that takes longer hangs
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
@@ -63,6 +64,7 @@ def execute(path: Path, output: Path, chosen: dict[str, object]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     beside = output.with_name(f".{output.stem}.{os.getpid()}.ipynb")
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR", "--cwd", str(path.parent)]
+    command += ["--execution-timeout", str(CELL_LIMIT)]
     for name, value in chosen.items():
         command += ["--parameters", name, str(value)]
     environment = {**os.environ, **ENVIRONMENT, "REMI_RUNS": str(runs.STORE)}
