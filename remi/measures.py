@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from remi.evaluation import auc
+from remi.estimators import family
+from remi.evaluation import auc, macro_average, micro_average
 from remi.experiments import GaussianPlan
 from remi.runs import Record
 
@@ -107,3 +108,23 @@ def mean_square_error(table: pd.DataFrame, curve: str, column: str = "mse") -> f
     """Mean over the levels of one column of `levels`; inf where the run diverged."""
     value = float(table.loc[table.curve == curve, column].mean(skipna=False))
     return value if np.isfinite(value) else np.inf
+
+
+LOGARITHMIC = ("mine", "smile")  # the estimate takes a logarithm of a mean over the batch; the others are means themselves
+
+
+def pooled(record: Record, last: int, batches: int) -> Array:
+    """One estimate from the scores of `batches` consecutive batches, for all such groups among the last `last` steps, in nats.
+
+    Micro-averaging with the loss's own formula: MINE and SMILE average their second terms before the logarithm. The
+    estimates of the others are means over pairs or rows, so that pooled scores give the mean of the batches' estimates.
+    """
+    logarithmic = family(record.run.loss) in LOGARITHMIC and batches > 1
+    columns, average = (("joint_term", "marginal_term"), micro_average) if logarithmic else (("estimate",), macro_average)
+    groups = [trace(record, column)[-last:].reshape(-1, batches) for column in columns]
+    return np.array([average(*group) for group in zip(*groups, strict=True)])
+
+
+def offsets(record: Record, last: int, span: int = 64) -> Array:
+    """The critic's offset, log mean exp of the marginal scores, averaged over `span` steps at a time, in nats."""
+    return trace(record, "score_log_mean_exp")[-last:].reshape(-1, span).mean(1)

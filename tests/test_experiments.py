@@ -81,6 +81,18 @@ def test_gaussian_settings(key):
     assert run.output_bias
 
 
+@pytest.mark.parametrize("profile", PROFILES)
+def test_derivation3_trains_small_batches_of_one_level(profile):
+    found = groups(PLANS["derivation3"](profile))
+    assert list(found) == KEYS["fig7"].split()[:12]
+    for key, members in found.items():
+        assert [run.seed for run in members] == list(range(3 if profile == "quick" else 10))
+        for run in members:
+            assert holds(run, {"loss": key, "batch": 8, "steps": 3000, "lr": 5e-3, "hidden": (64,), "output_bias": False})
+            assert (run.lam, run.options) == (1.0 if key.startswith("re") else None, GAUSSIAN_OPTIONS.get(key, {}))
+            assert {run.problem.true_mi(step) for step in (0, 2999)} == {2.0}
+
+
 def test_span_of_the_drawn_average():
     assert PLANS["fig7"]("paper")["main"].smoothing == 200
 
