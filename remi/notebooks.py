@@ -20,6 +20,7 @@ from remi.specs import Run
 NOTEBOOKS = Path(remi.__file__).parents[1] / "notebooks"
 EXECUTED = Path(remi.__file__).parents[1] / "build" / "notebooks"
 AT_ONCE = 2  # kernels of one thread each
+LIVE = "application/vnd.jupyter.widget-view+json"  # a slider that needs its kernel; a picture stands beside it
 CELL_LIMIT = 1800  # seconds; runs are trained before, so a cell that takes longer hangs
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
@@ -144,6 +145,8 @@ def refresh(names: Sequence[str] = ()) -> None:
         for cell in notebook.cells:
             tags = cell.metadata.get("tags", [])
             cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+            for output in cell.get("outputs", []):
+                output.get("data", {}).pop(LIVE, None)
         text = nbformat.writes(notebook) + "\n"
         beside = path.with_name(f".{path.stem}.{os.getpid()}.ipynb")
         beside.write_text(text)
