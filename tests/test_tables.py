@@ -118,7 +118,7 @@ def test_row_order_does_not_depend_on_the_groups():
 
 
 def test_unknown_data_set():
-    with pytest.raises(ValueError, match=r"digits, digit-pairs; got 'mnist'"):
+    with pytest.raises(ValueError, match=r"digits, digit-pairs, cifar-10, cifar-100, folder; got 'mnist'"):
         table(record(dataset="mnist"))
 
 
