@@ -25,8 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=text, parents=[reads])
         command.add_argument("what", nargs="?", default="all", choices=["all", *experiments.PLANS])
         command.add_argument("--profile", default="quick", choices=experiments.PROFILES)
-        if name == "sweep":
-            command.add_argument("--processes", type=int, default=2, help="processes of one thread each")
+        command.add_argument("--processes", type=int, default=2, help="processes of one thread each")
     paper = commands.add_parser("paper", help="sweep, notebooks, tables, claims and report", parents=[reads])
     paper.add_argument("--profile", default="quick", choices=experiments.PROFILES)
     paper.add_argument("--force", action="store_true", help="train the paper profile even without CUDA")
@@ -84,11 +83,19 @@ def _sweep(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from remi import runs
+    from remi import budget, runs
 
     wanted = {runs.folder(run): run for run in _selected(options)}
-    found = [record for run in wanted.values() if (record := runs.load(run))]
+    loaded = {folder.name: runs.load(run) for folder, run in wanted.items()}
+    found = [record for record in loaded.values() if record]
     print(f"{len(found)} of {len(wanted)} runs done in {runs.STORE}, {sum(not record.ok for record in found)} of them diverged")
+    missing = {folder.name: run for folder, run in wanted.items() if loaded[folder.name] is None}
+    if missing:
+        print(f"{len(runs.journal().running() & missing.keys())} in training now")
+        print(f"missing: {budget.budget(missing.values(), options.processes)}")
+    for name, reason in runs.journal().failures().items():
+        if name in missing:
+            print(f"failed: {missing[name].words}: {(reason.strip().splitlines() or ['the process died'])[-1]}")
 
 
 def _doctor(options: argparse.Namespace) -> None:

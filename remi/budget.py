@@ -29,8 +29,8 @@ class Budget:
     def __str__(self) -> str:
         hours = f"{self.hours:,.{self.hours < 10:d}f} hours" if self.hours >= 1 else f"{60 * self.hours:.0f} minutes"
         return (
-            f"{self.runs:,} runs of {self.steps:,} steps in all, about {hours} with {self.processes} "
-            f"process{'es' if self.processes > 1 else ''} on {self.device}, about {self.bytes / 1e6:,.0f} MB on disk"
+            f"{self.runs:,} run{'s' * (self.runs != 1)} of {self.steps:,} steps in all, about {hours} with {self.processes} "
+            f"process{'es' * (self.processes != 1)} on {self.device}, about {self.bytes / 1e6:,.0f} MB on disk"
         )
 
 

@@ -44,14 +44,15 @@ class Checkpoints:
         return time.monotonic() - self._last >= self.seconds
 
     def write(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store the state after `step` steps, and remove all but the last two."""
+        """Store the state after `step` steps, and remove all but the last two; not if another process clears them just now."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
         self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.folder / f".writing-{uuid.uuid4().hex}"
         try:
-            write(beside, buffer.getvalue())
-            beside.rename(self.folder / f"{step:010d}-{_digest(buffer.getvalue())}.npz")
+            with suppress(FileNotFoundError):
+                write(beside, buffer.getvalue())
+                beside.rename(self.folder / f"{step:010d}-{_digest(buffer.getvalue())}.npz")
         finally:
             beside.unlink(missing_ok=True)
         for old in self._files()[KEPT:]:

@@ -31,6 +31,7 @@ from tqdm import tqdm
 import remi
 from remi import training
 from remi.checkpoints import Checkpoints, write
+from remi.journal import Journal
 from remi.specs import Outcome, Run, from_json, to_json
 
 STORE = Path(os.environ.get("REMI_RUNS", Path(remi.__file__).parents[1] / "runs"))
@@ -150,17 +151,43 @@ def load(run: Run) -> Record | None:
 
 
 def train(stack: Sequence[Run]) -> None:
-    """Train one stack in this process, one thread, and store its records; a long training goes on from its last checkpoint."""
+    """Train one stack in this process, one thread, and store its records; a long training goes on from its last checkpoint.
+
+    A stack that does not fit into memory is trained in halves: no number depends on it.
+    """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    names = "\n".join(folder(run).name for run in stack)
-    checkpoints = Checkpoints(STORE / ".checkpoints" / hashlib.sha256(names.encode()).hexdigest()[:32])
+    names = [folder(run).name for run in stack]
+    checkpoints = Checkpoints(STORE / ".checkpoints" / hashlib.sha256("\n".join(names).encode()).hexdigest()[:32])
     started = time.perf_counter()
-    outcomes = type(stack[0]).train(stack, training.device(), checkpoints)
-    seconds = (time.perf_counter() - started) / len(stack)
-    for run, outcome in zip(stack, outcomes, strict=True):
-        save(run, outcome, seconds)
-    checkpoints.clear()
+    with journal().training(names):
+        outcomes = _outcomes(stack, checkpoints)
+        if outcomes is not None:
+            seconds = (time.perf_counter() - started) / len(stack)
+            for run, outcome in zip(stack, outcomes, strict=True):
+                save(run, outcome, seconds)
+        checkpoints.clear()
+    if outcomes is None:
+        torch.cuda.empty_cache()
+        half = len(stack) // 2
+        train(stack[:half])
+        train(stack[half:])
+
+
+def _outcomes(stack: Sequence[Run], checkpoints: Checkpoints) -> list[Outcome] | None:
+    """What the stack leaves behind; None when it does not fit into memory and can be halved."""
+    try:
+        return type(stack[0]).train(stack, training.device(), checkpoints)
+    except (RuntimeError, MemoryError) as error:  # on the CPU PyTorch has no type of its own for it
+        full = isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+        if len(stack) == 1 or not full:
+            raise
+        return None
+
+
+def journal() -> Journal:
+    """What is trained now and what failed, in this store."""
+    return Journal(STORE / ".journal")
 
 
 def stacks(runs: Iterable[Run]) -> list[list[Run]]:
@@ -285,7 +312,9 @@ def _serve(
                 queue.put((stack, attempt + 1))
                 continue
             errors.seek(0)
-            failures.append(f"{stack[0].words} and {len(stack) - 1} more, after {attempt} attempts:\n{errors.read()[-2000:]}")
+            reason = errors.read()[-2000:]
+            failures.append(f"{stack[0].words} and {len(stack) - 1} more, after {attempt} attempts:\n{reason}")
+            journal().fail([folder(run).name for run in stack], reason)
         if worker is not None:
             worker.communicate()
 

@@ -139,8 +139,13 @@ def test_status_counts_what_is_done_and_what_diverged(store, monkeypatch, capsys
     monkeypatch.setattr(experiments, "all_runs", lambda profile: wanted + wanted)
     for run, status in zip(wanted, ("ok", "diverged", "ok"), strict=False):
         runs.save(run, Outcome(status, {}, {}), 0.0)
+    runs.journal().fail([runs.folder(run).name for run in wanted[2:]], "Traceback\nMemoryError: too small\n")
     assert main(["status"]) == 0
-    assert capsys.readouterr().out == f"3 of 4 runs done in {store}, 1 of them diverged\n"
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == f"3 of 4 runs done in {store}, 1 of them diverged"
+    assert rest[0] == "0 in training now"
+    assert re.match("missing: 1 run of 3 steps in all, about .* with 2 processes on ", rest[1])
+    assert rest[2:] == [f"failed: {wanted[3].words}: MemoryError: too small"]  # the other one has been trained since
 
 
 @pytest.mark.parametrize("command", ["sweep", "status"])

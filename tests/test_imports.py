@@ -15,7 +15,7 @@ from remi import runs
 PACKAGE = Path(remi.__file__).parent
 ORDER = (
     *("scores", "estimators", "critics", "problems", "images", "encoders", "evaluation", "checkpoints"),
-    *("training", "specs", "runs", "experiments"),
+    *("training", "specs", "journal", "runs", "experiments"),
 )  # a core module imports earlier ones only; all others come later
 MODULES = {path.stem for path in PACKAGE.glob("*.py")}
 SIBLINGS = ("critics", "problems", "images", "encoders", "evaluation")
@@ -28,6 +28,7 @@ ALLOWED = {  # where the order says too little
     "images": set(),
     "encoders": {"critics", "images"},
     "checkpoints": set(),
+    "journal": set(),
     "training": {"scores", "estimators", "checkpoints", *SIBLINGS},
     "experiments": {"estimators", "problems", "specs"},
 }

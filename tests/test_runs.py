@@ -222,6 +222,37 @@ def test_two_weights_in_a_stack_train_as_if_alone(store):
         np.testing.assert_allclose(runs.load(run).arrays["table"], outcome.arrays["table"], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+)
+def test_a_stack_that_is_too_large_is_halved(store, monkeypatch, error):
+    train, sizes = CriticRun.train, []
+
+    def small(stack, *rest):
+        sizes.append(len(stack))
+        if len(stack) > 2:
+            raise error
+        return train(stack, *rest)
+
+    monkeypatch.setattr(CriticRun, "train", small)
+    wanted = [replace(ONE_HOT, seed=seed) for seed in range(5)]
+    runs.train(wanted)
+    assert sizes == [5, 2, 3, 1, 2]
+    assert not runs.missing(wanted)
+
+
+@pytest.mark.parametrize(("seeds", "error"), [(1, MemoryError()), (3, RuntimeError("something else")), (3, ValueError("bad"))])
+def test_what_halving_does_not_cure_is_raised(store, monkeypatch, seeds, error):
+    def fail(stack, *rest):
+        raise error
+
+    monkeypatch.setattr(CriticRun, "train", fail)
+    with pytest.raises(type(error)):
+        runs.train([replace(ONE_HOT, seed=seed) for seed in range(seeds)])
+    assert runs.journal().running() == set()
+
+
 def test_what_is_there_is_loaded_not_trained(store, no_workers):
     wanted = {"b": [replace(ONE_HOT, seed=1), ONE_HOT], "a": [ONE_HOT], "none": []}
     runs.train(wanted["b"])
@@ -324,6 +355,31 @@ def test_table_of_a_sweep_that_was_killed_again_and_again_is_that_of_one_that_wa
     assert not checkpoints()
 
 
+def test_two_sweeps_at_once_on_one_store_do_not_collide(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("REMI_CHECKPOINT_SECONDS", "0")
+    wanted = [replace(ONE_HOT, steps=steps, seed=seed) for steps in (300, 500) for seed in range(2)]
+    failures = []
+
+    def sweep():
+        try:
+            runs.fill(wanted, 1)
+        except Exception as error:
+            failures.append(error)
+
+    sweeps = [threading.Thread(target=sweep) for _ in range(2)]
+    for one in sweeps:
+        one.start()
+    for one in sweeps:
+        one.join()
+    assert not failures
+    found = [contents(run) for run in wanted]
+    monkeypatch.setattr(runs, "STORE", tmp_path / "again")
+    for stack in runs.stacks(wanted):
+        runs.train(stack)
+    assert [contents(run) for run in wanted] == found
+    assert {path for path in store.iterdir() if path.name.startswith(".")} <= {store / ".checkpoints"}
+
+
 @pytest.fixture
 def stub(tmp_path, monkeypatch):
     """A program that takes the place of every worker, and the log of its starts."""
@@ -345,6 +401,9 @@ def test_a_stack_that_always_fails_is_named(store, stub, script):
         runs.load_or_run({"bad": [ONE_HOT, replace(ONE_HOT, seed=1)]})
     assert f"{ONE_HOT.words} and 1 more, after {runs.ATTEMPTS} attempts:\nno such loss" in str(raised.value)
     assert len(log.read_text().split()) == runs.ATTEMPTS
+    assert runs.journal().failures() == dict.fromkeys(
+        [runs.folder(replace(ONE_HOT, seed=seed)).name for seed in (0, 1)], "no such loss\n"
+    )
 
 
 @pytest.mark.parametrize("processes", [0, -1])
