@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from remi import estimators
 from remi.checkpoints import Checkpoints
@@ -330,3 +331,68 @@ def test_devices_agree(optimizer):
     assert torch.equal(cuda.diverged_at, cpu.diverged_at)
     for name in COLUMNS:
         assert_close(cuda.traces[name], cpu.traces[name], rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+HOST_READS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "equal", "unique_dim"}
+
+
+class HostReads(TorchDispatchMode):
+    """Counts operations whose result the host has to wait for, on whatever device."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function.name().removeprefix("aten::").split(".")[0] in HOST_READS
+        return function(*args, **(kwargs or {}))
+
+
+def loop_of(run, where):
+    """The loop of a stack of one, and a batch for it."""
+    encoder = EncoderStack([run], DATASETS[run.dataset](), where)
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "step", lambda loop, *batch: seen.append((loop, batch)))
+        encoder.fit(None)
+    return seen[0]
+
+
+STEPS = [
+    pytest.param(replace(cell, task=task, loss=loss, options=options), id=f"{cell.network}-{task}-{loss}")
+    for cell in (CONV, RESNET)
+    for task in ("slb", "clb")
+    for loss in (estimators.NAMES if cell is CONV else ("resmile", "infonce"))
+    for options in [{"clip": "both"} if loss in ("smile", "resmile") else {}]
+]
+
+
+@pytest.mark.parametrize("run", STEPS)
+def test_a_step_waits_for_no_host(run):
+    loop, batch = loop_of(run, CPU)
+    with HostReads() as reads:
+        loop.step(*batch)
+        loop.step(*batch)
+        assert reads.count == 0
+        loop.alive.any().item()
+        assert reads.count == 1  # it does count
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("run", STEPS)
+def test_a_step_on_cuda_does_not_synchronise_and_agrees_with_the_cpu(run):
+    traces = {}
+    for where in (CPU, torch.device("cuda")):
+        loop, batch = loop_of(run, where)
+        batch = [torch.arange(10, device=where).unsqueeze(0) for _ in batch]  # the generators of two devices differ
+        loop.step(*batch)  # memory and kernels are ready after the first
+        if where.type == "cuda":
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            loop.step(*batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        traces[where.type] = loop.history().traces
+    for name, values in traces["cpu"].items():
+        assert_close(traces["cuda"][name][:, 0], values[:, 0], rtol=1e-3, atol=1e-2, equal_nan=True)  # float32, scores near 200
