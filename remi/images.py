@@ -172,7 +172,9 @@ def _download(name: str, root: Path) -> Images:
 def read_folder(root: Path, name: str = "folder") -> Images:
     """Two image folders, `root/train/<class>/*` and `root/test/<class>/*`, as torchvision's `ImageFolder` lists them.
 
-    Images that are not all of one size are resized to 224 x 224 on reading, by PIL, as the reference transform does.
+    Each split is put into a fixed random order: folders list one class after another, and a test batch of one class would have
+    neither the statistics nor the pairs of a batch. Images that are not all of one size are resized to 224 x 224 on reading,
+    by PIL, as the reference transform does.
 
     Raises:
         ValueError: the two folders have different classes.
@@ -188,7 +190,9 @@ def read_folder(root: Path, name: str = "folder") -> Images:
     pixels = torch.stack([torch.from_numpy(np.array(photograph)) for photograph in photographs]).movedim(-1, 1).contiguous()
     labels = torch.tensor([label for _, label in listed])
     n = len(train.samples)
-    return Images(name, len(train.classes), pixels[:n], labels[:n], pixels[n:], labels[n:])
+    orders = [torch.randperm(size, generator=torch.Generator().manual_seed(0)) for size in (n, len(listed) - n)]
+    first, then = orders[0], n + orders[1]
+    return Images(name, len(train.classes), pixels[first], labels[first], pixels[then], labels[then])
 
 
 def _listed(split: Path) -> Any:
