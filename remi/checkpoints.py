@@ -47,10 +47,10 @@ class Checkpoints:
         """Store the state after `step` steps, and remove all but the last two; not if another process clears them just now."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
-        self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.folder / f".writing-{uuid.uuid4().hex}"
         try:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, FileExistsError):  # the folder goes in between; mkdir says either
+                self.folder.mkdir(parents=True, exist_ok=True)
                 write(beside, buffer.getvalue())
                 beside.rename(self.folder / f"{step:010d}-{_digest(buffer.getvalue())}.npz")
         finally:

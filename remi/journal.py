@@ -56,11 +56,11 @@ class Journal:
 
     def _write(self, name: str, text: str) -> None:
         for attempt in range(100):
-            self.folder.mkdir(parents=True, exist_ok=True)
             try:
+                self.folder.mkdir(parents=True, exist_ok=True)
                 (self.folder / name).write_text(text)
                 return
-            except FileNotFoundError:  # another process has tidied the folder away in between
+            except (FileNotFoundError, FileExistsError):  # another process has tidied the folder away in between
                 if attempt == 99:
                     raise
 
