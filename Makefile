@@ -12,7 +12,7 @@ help:  ## list the targets
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 paper: .venv/.ready  ## every figure, table and verdict; PROFILE=quick (default), desk or paper
-	$(REMI) paper --profile $(PROFILE)
+	$(REMI) paper --profile $(PROFILE) $(if $(FORCE),--force)
 
 test: .venv/.ready  ## lint, types, tests, and every notebook against its stored outputs
 	$(BIN)/ruff check .

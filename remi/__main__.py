@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,27 @@ def main(arguments: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m remi", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="train one specification: a JSON file, or - for a stack per line on standard input")
+    reads = argparse.ArgumentParser(add_help=False)
+    reads.add_argument(
+        "--data", metavar="PATH", help="CIFAR, or a folder of images with train and test; default: $REMI_DATA or data"
+    )
+    run_help = "train one specification: a JSON file, or - for a stack per line on standard input"
+    run = commands.add_parser("run", help=run_help, parents=[reads])
     run.add_argument("spec")
     for name, text in (("sweep", "train every missing run of a figure or table"), ("status", "what is done and what is missing")):
-        command = commands.add_parser(name, help=text)
+        command = commands.add_parser(name, help=text, parents=[reads])
         command.add_argument("what", nargs="?", default="all", choices=["all", *experiments.PLANS])
         command.add_argument("--profile", default="quick", choices=experiments.PROFILES)
-        if name == "sweep":
-            command.add_argument("--processes", type=int, default=2, help="processes of one thread each")
-    paper = commands.add_parser("paper", help="sweep, notebooks, tables, claims and report")
+        command.add_argument("--processes", type=int, default=2, help="processes of one thread each")
+    paper = commands.add_parser("paper", help="sweep, notebooks, tables, claims and report", parents=[reads])
     paper.add_argument("--profile", default="quick", choices=experiments.PROFILES)
+    paper.add_argument("--force", action="store_true", help="train the paper profile even without CUDA")
     commands.add_parser("notebooks", help="execute the notebooks in place at quick").add_argument("names", nargs="*")
     commands.add_parser("readme", help="refresh the generated part of README from the products")
-    commands.add_parser("doctor", help="versions, devices and data found")
+    commands.add_parser("doctor", help="versions, devices and data found", parents=[reads])
     options = parser.parse_args(arguments)
+    if getattr(options, "data", None):
+        os.environ["REMI_DATA"] = str(Path(options.data).absolute())  # workers read it, too
     try:
         return COMMANDS[options.command](options) or 0
     except (ValueError, RuntimeError, OSError) as error:
@@ -66,17 +74,28 @@ def _selected(options: argparse.Namespace) -> list[Any]:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from remi import runs
+    from remi import budget, runs
 
-    runs.fill(_selected(options), options.processes)
+    todo = runs.missing(_selected(options))
+    if todo:
+        print(budget.budget(todo, options.processes), flush=True)
+    runs.fill(todo, options.processes)
 
 
 def _status(options: argparse.Namespace) -> None:
-    from remi import runs
+    from remi import budget, runs
 
     wanted = {runs.folder(run): run for run in _selected(options)}
-    found = [record for run in wanted.values() if (record := runs.load(run))]
+    loaded = {folder.name: runs.load(run) for folder, run in wanted.items()}
+    found = [record for record in loaded.values() if record]
     print(f"{len(found)} of {len(wanted)} runs done in {runs.STORE}, {sum(not record.ok for record in found)} of them diverged")
+    missing = {folder.name: run for folder, run in wanted.items() if loaded[folder.name] is None}
+    if missing:
+        print(f"{len(runs.journal().running() & missing.keys())} in training now")
+        print(f"missing: {budget.budget(missing.values(), options.processes)}")
+    for name, reason in runs.journal().failures().items():
+        if name in missing:
+            print(f"failed: {missing[name].words}: {(reason.strip().splitlines() or ['the process died'])[-1]}")
 
 
 def _doctor(options: argparse.Namespace) -> None:
@@ -85,16 +104,29 @@ def _doctor(options: argparse.Namespace) -> None:
     for key, value in runs.environment().items():
         print(f"{key:>12}: {value}")
     print(f"{'runs':>12}: {runs.STORE}")
-    for name, load in images.DATASETS.items():
-        data = load()
-        sizes = f"{len(data.train_labels)} + {len(data.test_labels)} images, H(Y) = {data.true_mi:.4f} nats"
-        print(f"{name:>12}: {sizes}")
+    print(f"{'data':>12}: {images.data_root()}")
+    for name in images.DATASETS:
+        print(f"{name:>12}: {_found(name)}")
+
+
+def _found(name: str) -> str:
+    """What there is of a data set."""
+    from remi import images
+
+    if not images.at_hand(name):
+        return "not here; downloaded when it is needed"
+    try:
+        data = images.DATASETS[name]()
+    except (OSError, ValueError) as error:
+        return f"not here: {error}"
+    train, test = data.sizes
+    return f"{train} + {test} images, H(Y) = {data.true_mi:.4f} nats"
 
 
 def _paper(options: argparse.Namespace) -> None:
     import remi.report as report
 
-    report.paper(options.profile)
+    report.paper(options.profile, force=options.force)
 
 
 def _notebooks(options: argparse.Namespace) -> None:

@@ -47,7 +47,7 @@ class Claim:
     source: str
     statement: str
     expected: str  # the threshold, in words
-    check: Callable[[Records], tuple[str, bool]] | None = None
+    check: Callable[[Records], tuple[str, bool] | None] | None = None  # None: these records cannot tell
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,9 @@ def table(verdicts: pd.DataFrame) -> str:
 
 def _judge(claim: Claim, records: Records | None, profile: str) -> Verdict:
     measured, verdict = "", "untested"
-    if claim.check is not None and records is not None:
-        measured, holds = claim.check(records)
+    found = claim.check(records) if claim.check is not None and records is not None else None
+    if found is not None:
+        measured, holds = found
         verdict = "holds" if holds else "fails"
     return Verdict(claim.id, claim.source, claim.statement, claim.expected, measured, verdict, profile)
 
@@ -285,7 +286,7 @@ def table2_better(records: Records) -> tuple[str, bool]:
         holds &= counts["better"] > counts["worse"]
         texts.append(
             f"{quantity} better in {counts['better']} ({counts['better, disjoint']} disjoint), "
-            f"worse in {counts['worse']} ({counts['worse, disjoint']} disjoint) of 24 rows"
+            f"worse in {counts['worse']} ({counts['worse, disjoint']} disjoint) of {len(_blocks(cells)) * len(BOUNDS)} rows"
         )
     return "; ".join(texts), holds
 
@@ -371,8 +372,10 @@ def lambda_1(records: Records) -> tuple[str, bool]:
     return f"against each other: {', '.join(against) or 'none'}; together: {', '.join(together) or 'none'}", len(against) >= 4
 
 
-def lambda_2(records: Records) -> tuple[str, bool]:
+def lambda_2(records: Records) -> tuple[str, bool] | None:
     against, together = _trade_off(records, 100)
+    if not against and not together:
+        return None  # no such data set
     return f"together: {', '.join(together) or 'none'}; against each other: {', '.join(against) or 'none'}", len(together) >= 4
 
 

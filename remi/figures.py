@@ -336,7 +336,7 @@ def figure6(plan: BenchmarkPlan, by_lambda: pd.DataFrame, untrained: Mapping[str
         top.axhline(truth, color=TRUTH, ls=":", lw=1.2, zorder=1)
         top.text(0.13, truth, rf"true MI, $\log {benchmark.classes}$", ha="right", va="bottom", fontsize=7)
         untouched = bottom.axhline(untrained[benchmark.dataset], color=TRUTH, ls=(0, (1, 3)), lw=1.2, zorder=1)
-        top.set(title=f"{benchmark.dataset.replace('-', ' ')}, {benchmark.classes} classes", ylim=(-0.05 * truth, 1.15 * truth))
+        top.set(title=f"{tables.readable(benchmark.dataset)}, {benchmark.classes} classes", ylim=(-0.05 * truth, 1.15 * truth))
         bottom.set(xlabel=r"weight $\lambda$ of the regularizer", xscale="log", ylim=(0, 1.05))
         bottom.set_xticks(plan.lams, [f"{lam:g}" for lam in plan.lams])
         bottom.minorticks_off()

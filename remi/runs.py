@@ -30,10 +30,14 @@ from tqdm import tqdm
 
 import remi
 from remi import training
+from remi.checkpoints import Checkpoints, write
+from remi.journal import Journal
 from remi.specs import Outcome, Run, from_json, to_json
 
 STORE = Path(os.environ.get("REMI_RUNS", Path(remi.__file__).parents[1] / "runs"))
-TRAINING_MODULES = ("scores", "estimators", "critics", "problems", "images", "evaluation", "training", "specs")
+TRAINING_MODULES = (
+    *("scores", "estimators", "critics", "problems", "images", "encoders", "evaluation", "checkpoints", "training", "specs"),
+)
 SOURCES = hashlib.sha256(  # of the code that trains, as imported: an edit elsewhere invalidates nothing
     b"".join((Path(remi.__file__).parent / f"{name}.py").read_bytes() for name in TRAINING_MODULES)
 ).hexdigest()
@@ -110,8 +114,8 @@ def save(run: Run, outcome: Outcome, seconds: float) -> None:
     STORE.mkdir(parents=True, exist_ok=True)
     beside = STORE / f".writing-{uuid.uuid4().hex}"
     beside.mkdir()  # with the umask's permissions: a store is shared
-    _write(beside / "arrays.npz", buffer.getvalue())
-    _write(beside / "record.json", json.dumps(record, indent=1, sort_keys=True, allow_nan=False).encode())
+    write(beside / "arrays.npz", buffer.getvalue())
+    write(beside / "record.json", json.dumps(record, indent=1, sort_keys=True, allow_nan=False).encode())
     for _ in range(100):
         try:
             beside.rename(path)
@@ -147,14 +151,43 @@ def load(run: Run) -> Record | None:
 
 
 def train(stack: Sequence[Run]) -> None:
-    """Train one stack in this process, one thread, and store its records."""
+    """Train one stack in this process, one thread, and store its records; a long training goes on from its last checkpoint.
+
+    A stack that does not fit into memory is trained in halves: no number depends on it.
+    """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    names = [folder(run).name for run in stack]
+    checkpoints = Checkpoints(STORE / ".checkpoints" / hashlib.sha256("\n".join(names).encode()).hexdigest()[:32])
     started = time.perf_counter()
-    outcomes = type(stack[0]).train(stack, training.device())
-    seconds = (time.perf_counter() - started) / len(stack)
-    for run, outcome in zip(stack, outcomes, strict=True):
-        save(run, outcome, seconds)
+    with journal().training(names):
+        outcomes = _outcomes(stack, checkpoints)
+        if outcomes is not None:
+            seconds = (time.perf_counter() - started) / len(stack)
+            for run, outcome in zip(stack, outcomes, strict=True):
+                save(run, outcome, seconds)
+        checkpoints.clear()
+    if outcomes is None:
+        torch.cuda.empty_cache()
+        half = len(stack) // 2
+        train(stack[:half])
+        train(stack[half:])
+
+
+def _outcomes(stack: Sequence[Run], checkpoints: Checkpoints) -> list[Outcome] | None:
+    """What the stack leaves behind; None when it does not fit into memory and can be halved."""
+    try:
+        return type(stack[0]).train(stack, training.device(), checkpoints)
+    except (RuntimeError, MemoryError) as error:  # on the CPU PyTorch has no type of its own for it
+        full = isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+        if len(stack) == 1 or not full:
+            raise
+        return None
+
+
+def journal() -> Journal:
+    """What is trained now and what failed, in this store."""
+    return Journal(STORE / ".journal")
 
 
 def stacks(runs: Iterable[Run]) -> list[list[Run]]:
@@ -167,7 +200,8 @@ def stacks(runs: Iterable[Run]) -> list[list[Run]]:
     found = []
     for _, group in groupby(sorted(runs, key=shared), key=shared):
         members = list(group)
-        found += [members[start : start + STACK] for start in range(0, len(members), STACK)]
+        size = 1 if members[0].alone else STACK
+        found += [members[start : start + size] for start in range(0, len(members), size)]
     return sorted(found, key=lambda stack: -sum(run.cost for run in stack))
 
 
@@ -278,26 +312,29 @@ def _serve(
                 queue.put((stack, attempt + 1))
                 continue
             errors.seek(0)
-            failures.append(f"{stack[0].words} and {len(stack) - 1} more, after {attempt} attempts:\n{errors.read()[-2000:]}")
+            reason = errors.read()[-2000:]
+            failures.append(f"{stack[0].words} and {len(stack) - 1} more, after {attempt} attempts:\n{reason}")
+            journal().fail([folder(run).name for run in stack], reason)
         if worker is not None:
             worker.communicate()
 
 
 def serve(lines: Iterable[str]) -> None:
-    """The worker's side: a stack per line in, the word "done" per stack out."""
+    """The worker's side: a stack per line in, the word "done" per stack out; it ends with the sweep, however that ends."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     for line in lines:
         train([from_json(plain) for plain in json.loads(line)])
         print("done", flush=True)
+
+
+def _end_with(parent: int) -> None:
+    """Leave at once when the process that started this one is gone: its successor goes on from the last checkpoint."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
 
 
 def _digest(record: dict[str, Any]) -> str:
     """SHA-256 of a record, its own digest left out."""
     text = json.dumps({key: value for key, value in record.items() if key != "sha256"}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

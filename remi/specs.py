@@ -3,7 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from remi import estimators
+from remi import encoders, estimators
+from remi.checkpoints import Checkpoints
 from remi.critics import ConcatCritic, initialize
 from remi.evaluation import in_batches, macro_average, micro_average, retrieve
-from remi.images import DATASETS, Images, encoder
+from remi.images import CIFAR, CIFAR_SIZES, DATASETS, Images, noise
 from remi.problems import GaussianStaircase, OneHot
 from remi.scores import Scores
-from remi.training import SGD, Adam, History, Optimizer, fit, stream
+from remi.training import PRECISIONS, SGD, Adam, History, Keeper, Observers, Optimizer, Stream, fit, tf32
 
 CHUNK = 100  # steps that a run draws ahead; part of what fixes its numbers
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
@@ -64,14 +65,29 @@ class Run(ABC):
         """Multiplications of one run, roughly: what a plan and a scheduler need."""
 
     @property
+    def effort(self) -> float:
+        """Its work in training steps."""
+        return self.steps
+
+    @property
     @abstractmethod
     def data_checksum(self) -> str:
         """Of the data that the run reads; empty when its samples follow from the specification."""
 
+    @property
+    def alone(self) -> bool:
+        """True when the run shares no stack: its network is large enough to fill a device."""
+        return False
+
     @staticmethod
     @abstractmethod
-    def train(stack: Sequence[Any], where: torch.device) -> "list[Outcome]":
-        """Train a stack of runs that share everything but `lam` and `seed`."""
+    def train(stack: Sequence[Any], where: torch.device, checkpoints: Checkpoints | None = None) -> "list[Outcome]":
+        """Train a stack of runs that share everything but `lam` and `seed`, from the last checkpoint on where there is one."""
+
+    @staticmethod
+    @abstractmethod
+    def rehearse(stack: Sequence[Any], where: torch.device, steps: int) -> None:
+        """Train the stack for a few steps and keep nothing: somebody takes the time."""
 
     def estimator(self, stack: Sequence["Run"], where: torch.device) -> estimators.Estimator:
         """The loss of the whole stack."""
@@ -117,7 +133,12 @@ class CriticRun(Run):
         return ""
 
     @staticmethod
-    def train(stack: Sequence["CriticRun"], where: torch.device) -> list[Outcome]:
+    def rehearse(stack: Sequence["CriticRun"], where: torch.device, steps: int) -> None:
+        """See `Run`."""
+        CriticRun.train([replace(run, steps=steps) for run in stack], where)
+
+    @staticmethod
+    def train(stack: Sequence["CriticRun"], where: torch.device, checkpoints: Checkpoints | None = None) -> list[Outcome]:
         """See `Run`; a one-hot run also leaves its critic as a table."""
         run, runs = stack[0], len(stack)
         problem = run.problem
@@ -125,12 +146,14 @@ class CriticRun(Run):
         initialize(critic, [torch.Generator().manual_seed(member.seed) for member in stack], run.init_std)
         critic.to(where)
         generators = [torch.Generator(where).manual_seed(member.seed) for member in stack]
-        batches = stream(lambda g, first, steps: problem.draw(g, first, steps, run.batch), generators, run.steps, CHUNK)
+        batches = Stream(lambda g, first, steps: problem.draw(g, first, steps, run.batch), generators, run.steps, CHUNK)
 
-        score, observe = _one_hot(problem, critic) if isinstance(problem, OneHot) else (_all_pairs(critic), None)
+        score, observe = _one_hot(problem, critic) if isinstance(problem, OneHot) else (_all_pairs(critic), {})
+        keeper = Keeper(checkpoints, batches) if checkpoints else None
         history = fit(
-            critic, score, batches, run.estimator(stack, where), run.update_rule(), runs=runs, steps=run.steps, observe=observe
-        )
+            critic, score, batches, run.estimator(stack, where), run.update_rule(),
+            runs=runs, steps=run.steps, observe=observe, keeper=keeper,
+        )  # fmt: skip
         tables = {}
         if isinstance(problem, OneHot):
             symbols = problem.encode(torch.arange(problem.symbols, device=where)).expand(runs, -1, -1)
@@ -138,7 +161,7 @@ class CriticRun(Run):
         return [_outcome(history, member, {}, tables) for member in range(runs)]
 
 
-def _one_hot(problem: OneHot, critic: ConcatCritic) -> tuple[Callable[..., Scores], Callable[..., dict[str, Tensor]]]:
+def _one_hot(problem: OneHot, critic: ConcatCritic) -> tuple[Callable[..., Scores], Observers]:
     """Joint pairs (x, x) against independent pairs (u, v), and one output of each kind to draw."""
 
     def score(x: Tensor, u: Tensor, v: Tensor) -> Scores:
@@ -146,11 +169,11 @@ def _one_hot(problem: OneHot, critic: ConcatCritic) -> tuple[Callable[..., Score
         joint, marginal = critic(left, right).chunk(2, -1)
         return Scores(joint, marginal.unsqueeze(-2))
 
-    def observe(scores: Scores, x: Tensor, u: Tensor, v: Tensor) -> dict[str, Tensor]:
-        outputs = {"joint_output": scores.joint[:, 0], "marginal_output": scores.marginal[:, 0, 0]}
-        return outputs | {"on_diagonal": (u == v)[:, 0].float()}
-
-    return score, observe
+    return score, {
+        "joint_output": lambda scores, *batch: scores.joint[:, 0],
+        "marginal_output": lambda scores, *batch: scores.marginal[:, 0, 0],
+        "on_diagonal": lambda scores, x, u, v: (u == v)[:, 0].float(),
+    }
 
 
 def _all_pairs(critic: ConcatCritic) -> Callable[[Tensor, Tensor], Scores]:
@@ -167,12 +190,23 @@ class EncoderRun(Run):
 
     task: str = "clb"  # "slb": T = logits[y]; "clb": T = f(x1) . f(x2)
     dataset: str = "digits"
+    train_size: int | None = None  # training images, equally many of each class; None: all
+    network: str = "mlp"  # "mlp" for flat images; "conv" or "resnet18" for photographs
+    side: int | None = None  # to which photographs are resized, in pixels; None: as they are
+    precision: str = "fp32"  # of the network's arithmetic; fp32 is the reference
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, allowed in (("task", ("slb", "clb")), ("dataset", DATASETS)):
+        choices = {"task": ("slb", "clb"), "dataset": DATASETS, "network": encoders.NETWORKS, "precision": PRECISIONS}
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        for name in ("train_size", "side"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int) and value > 0):
+                raise ValueError(f"{name} must be a positive whole number or None; got {value!r}")
+        if len(self.hidden) < (least := encoders.NETWORKS[self.network]):
+            raise ValueError(f"hidden must hold at least {least} sizes for network {self.network!r}; got {self.hidden!r}")
 
     @property
     def words(self) -> str:
@@ -183,108 +217,163 @@ class EncoderRun(Run):
     @property
     def cost(self) -> float:
         """See `Run`."""
-        sizes = (64, *self.hidden)
-        return 3.0 * self.steps * (self.batch * sum(a * b for a, b in pairwise(sizes)) + 1e6)
+        return 3.0 * self.effort * (self.batch * encoders.multiplications(self.network, self.hidden, self.side or 32) + 1e6)
+
+    @property
+    def effort(self) -> float:
+        """See `Run`; the test split is seen three times and CLB's items twice, and going forward is a third of a step."""
+        train, test = CIFAR_SIZES if self.dataset in CIFAR else DATASETS[self.dataset]().sizes
+        images = 3 * test + (2 * (self.train_size or train) if self.task == "clb" else 0)
+        return self.steps + images / self.batch / 3
 
     @property
     def data_checksum(self) -> str:
         """See `Run`."""
         return DATASETS[self.dataset]().checksum
 
+    @property
+    def alone(self) -> bool:
+        """See `Run`."""
+        return self.network == "resnet18"
+
     @staticmethod
-    def train(stack: Sequence["EncoderRun"], where: torch.device) -> list[Outcome]:
+    def rehearse(stack: Sequence["EncoderRun"], where: torch.device, steps: int) -> None:
+        """See `Run`; CIFAR need not be there."""
+        run = stack[0]
+        data = noise(run.dataset, 10 * run.batch) if run.dataset in CIFAR else DATASETS[run.dataset]()
+        with tf32(run.precision == "tf32"):
+            EncoderStack([replace(run, steps=steps) for run in stack], data, where).fit(None)
+
+    @staticmethod
+    def train(stack: Sequence["EncoderRun"], where: torch.device, checkpoints: Checkpoints | None = None) -> list[Outcome]:
         """See `Run`; the encoders are evaluated on the test split."""
-        run, runs = stack[0], len(stack)
-        data = DATASETS[run.dataset]().to(where)
-        n, pixels = data.train_images.shape
-        network = encoder([pixels, *run.hidden], classes=data.classes if run.task == "slb" else None, runs=runs)
-        initialize(network, [torch.Generator().manual_seed(member.seed) for member in stack])
-        network.to(where)
-        generators = [torch.Generator(where).manual_seed(member.seed) for member in stack]
-        epoch = n // run.batch
+        run = stack[0]
+        data = DATASETS[run.dataset]()
+        with tf32(run.precision == "tf32"):
+            encoder_stack = EncoderStack(stack, data.balanced(run.train_size) if run.train_size else data, where)
+            history = encoder_stack.fit(checkpoints) if run.steps else encoder_stack.look()
+            found = encoder_stack.evaluate()
+        if history is None:
+            return [Outcome("ok", scalars, {}) for scalars in found]
+        return [
+            _outcome(history, member, scalars | _training_scalars(history, member, encoder_stack.epoch), {})
+            for member, scalars in enumerate(found)
+        ]
 
-        def epoch_of_indices(generator: torch.Generator, first: int, steps: int) -> tuple[Tensor]:
-            order = torch.randperm(n, generator=generator, device=where)
-            return (order[: steps * run.batch].view(steps, run.batch),)
 
-        def scores_of(images: Tensor, labels: Tensor) -> Scores:
-            outputs = network(images)
-            labels = labels.expand(outputs.shape[:-1])
-            return Scores.from_logits(outputs, labels) if run.task == "slb" else Scores.from_embeddings(outputs, labels)
+class EncoderStack:
+    """A stack of encoders and the images that they see."""
 
-        def observe(scores: Scores, indices: Tensor) -> dict[str, Tensor]:
-            return {"score_low": scores.marginal.amin((-2, -1)), "score_high": scores.marginal.amax((-2, -1))}
-
-        history = None
-        if run.steps:
-            history = fit(
-                network,
-                lambda indices: scores_of(data.train_images[indices], data.train_labels[indices]),
-                stream(epoch_of_indices, generators, run.steps, epoch),
-                run.estimator(stack, where),
-                run.update_rule(),
-                runs=runs,
-                steps=run.steps,
-                observe=observe,
+    def __init__(self, stack: Sequence[EncoderRun], data: Images, where: torch.device) -> None:
+        run = stack[0]
+        if (data.train_images.ndim > 2) == (run.network == "mlp"):
+            raise ValueError(
+                f"network must be 'mlp' for flat images and another for photographs; got {run.network!r} for {data.name}"
             )
-        with torch.no_grad():
-            if not run.steps:  # an untrained encoder still needs the statistics of its features: one epoch of looking
-                for (indices,) in stream(epoch_of_indices, generators, epoch, epoch):
-                    network(data.train_images[indices])
-            network.eval()
-            held_out = [
-                (scores.joint_mean(), scores.log_mean_exp(), scores.pairs)
-                for images, labels in zip(
-                    *(torch.split(part, run.batch) for part in (data.test_images, data.test_labels)), strict=True
-                )
-                if len(images) == run.batch and (scores := scores_of(images, labels))
-            ]
-            pooled = [torch.stack(parts, -1).cpu() for parts in zip(*held_out, strict=True)]
-            accuracy = _accuracies(network, data, run)
-            network.train()  # the released code never leaves this mode: batch statistics of the test batches
-            accuracy_batch_stats = _accuracies(network, data, run)
-        outcomes = []
-        for member in range(runs):
-            scalars = {
+        self.run, self.stack, self.where, self.data = run, stack, where, data.to(where)
+        self.epoch = len(data.train_labels) // run.batch  # steps
+        if not self.epoch:
+            raise ValueError(
+                f"batch must be at most {len(data.train_labels)}, the training images of {data.name}; got {run.batch}"
+            )
+        seeds = [member.seed for member in stack]
+        classes = data.classes if run.task == "slb" else None
+        inputs = run.side or data.train_images.shape[-1]
+        self.network = encoders.build(run.network, run.hidden, inputs=inputs, classes=classes, seeds=seeds).to(where)
+        self.generators = [torch.Generator(where).manual_seed(seed) for seed in seeds]
+
+    def outputs(self, images: Tensor) -> Tensor:
+        """(n, ...) or (runs, n, ...) images -> (runs, n, outputs) logits or features."""
+        with torch.autocast(self.where.type, torch.bfloat16, enabled=self.run.precision == "bf16"):
+            return self.network(images).float()
+
+    def scores(self, images: Tensor, labels: Tensor) -> Scores:
+        """Scores of one batch of the stack."""
+        outputs = self.outputs(images)
+        labels = labels.expand(outputs.shape[:-1])
+        return Scores.from_logits(outputs, labels) if self.run.task == "slb" else Scores.from_embeddings(outputs, labels)
+
+    def fit(self, checkpoints: Checkpoints | None) -> History:
+        """Train."""
+        data, run, batches = self.data, self.run, self._batches(self.run.steps)
+        return fit(
+            self.network,
+            lambda indices: self.scores(data.train_images[indices], data.train_labels[indices]),
+            batches,
+            run.estimator(self.stack, self.where),
+            run.update_rule(),
+            runs=len(self.stack),
+            steps=run.steps,
+            observe={
+                "score_low": lambda scores, indices: scores.marginal.amin((-2, -1)),
+                "score_high": lambda scores, indices: scores.marginal.amax((-2, -1)),
+            },
+            keeper=Keeper(checkpoints, batches) if checkpoints else None,
+        )
+
+    @torch.no_grad()
+    def look(self) -> None:
+        """An untrained encoder still needs the statistics of its features: one epoch of looking."""
+        for (indices,) in self._batches(self.epoch):
+            self.network(self.data.train_images[indices])
+
+    @torch.no_grad()
+    def evaluate(self) -> list[dict[str, float]]:
+        """What the test split says of each run."""
+        self.network.eval()
+        batches = zip(*(part.split(self.run.batch) for part in (self.data.test_images, self.data.test_labels)), strict=True)
+        readings = [self.scores(*batch) for batch in batches if len(batch[0]) == self.run.batch]
+        held_out = [(scores.joint_mean(), scores.log_mean_exp(), scores.pairs) for scores in readings]
+        pooled = [torch.stack(parts, -1).cpu() for parts in zip(*held_out, strict=True)]
+        accuracy = self._accuracies()
+        self.network.train()  # the released code never leaves this mode: batch statistics of the test batches
+        accuracy_batch_stats = self._accuracies()
+        return [
+            {
                 "mi_heldout": micro_average(*(part[member] for part in pooled)),
                 "accuracy": accuracy[member],
                 "accuracy_batch_stats": accuracy_batch_stats[member],
             }
-            if history is not None:
-                scalars |= _training_scalars(history, member, epoch)
-            outcomes.append(_outcome(history, member, scalars, {}))
-        return outcomes
+            for member in range(len(self.stack))
+        ]
 
+    def _accuracies(self) -> list[float]:
+        outputs = in_batches(self.outputs, self.data.test_images, self.run.batch)
+        if self.run.task == "slb":
+            guesses = outputs.argmax(-1)
+        else:
+            items = in_batches(self.outputs, self.data.train_images, self.run.batch)
+            guesses = torch.stack([retrieve(q, z, self.data.train_labels) for q, z in zip(outputs, items, strict=True)])
+        return (guesses == self.data.test_labels).double().mean(-1).tolist()
 
-def _accuracies(network: torch.nn.Module, data: Images, run: EncoderRun) -> list[float]:
-    outputs = in_batches(network, data.test_images, run.batch)
-    if run.task == "slb":
-        guesses = outputs.argmax(-1)
-    else:
-        items = in_batches(network, data.train_images, run.batch)
-        guesses = torch.stack([retrieve(q, z, data.train_labels) for q, z in zip(outputs, items, strict=True)])
-    return (guesses == data.test_labels).double().mean(-1).tolist()
+    def _batches(self, steps: int) -> Stream:
+        """Indices of training images, every image at most once an epoch."""
+        n, batch = len(self.data.train_labels), self.run.batch
+
+        def epoch_of_indices(generator: torch.Generator, first: int, steps: int) -> tuple[Tensor]:
+            order = torch.randperm(n, generator=generator, device=self.where)
+            return (order[: steps * batch].view(steps, batch),)
+
+        return Stream(epoch_of_indices, self.generators, steps, self.epoch)
 
 
 def _training_scalars(history: History, member: int, epoch: int) -> dict[str, float]:
     last = {name: trace[member, -epoch:].double() for name, trace in history.traces.items()}
     seen = last["pairs"] > 0
-    estimates = last["estimate"][seen]
-    return {
-        "mi_train": macro_average(estimates),
-        "mi_last_batch": float(estimates[-1]) if seen.any() else torch.nan,
-        "mi_dv": micro_average(*(last[name][seen] for name in ("score_mean", "score_log_mean_exp", "pairs"))),
+    found = dict.fromkeys(("mi_train", "mi_last_batch", "mi_dv"), torch.nan)  # it diverged earlier, or saw no joint pair
+    if seen.any():
+        estimates = last["estimate"][seen]
+        found["mi_train"], found["mi_last_batch"] = macro_average(estimates), float(estimates[-1])
+        found["mi_dv"] = micro_average(*(last[name][seen] for name in ("score_mean", "score_log_mean_exp", "pairs")))
+    return found | {
         "n_skipped": float(history.skipped[member]),
         "first_score_low": float(history.traces["score_low"][member, 0]),
         "first_score_high": float(history.traces["score_high"][member, 0]),
     }
 
 
-def _outcome(history: History | None, member: int, scalars: dict[str, float], tables: dict[str, Tensor]) -> Outcome:
-    arrays = {name: table[member].numpy() for name, table in tables.items()}
-    if history is None:
-        return Outcome("ok", scalars, arrays)
-    arrays |= {name: trace[member].numpy() for name, trace in history.traces.items()}
+def _outcome(history: History, member: int, scalars: dict[str, float], tables: dict[str, Tensor]) -> Outcome:
+    arrays = {name: table[member].numpy() for name, table in (tables | history.traces).items()}
     status = history.status(member)
     if status == "diverged":
         step = int(history.diverged_at[member])

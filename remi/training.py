@@ -1,6 +1,7 @@
 """The one training loop: a stack of independent runs, traces that stay on the device, and divergence as data."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,10 +10,13 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 from tqdm import tqdm
 
+from remi.checkpoints import Checkpoints
 from remi.estimators import Estimator, Reading
 from remi.scores import Scores
 
 Batch = tuple[Tensor, ...]
+Observers = Mapping[str, Callable[..., Tensor]]
+PRECISIONS = ("fp32", "tf32", "bf16")
 LOOK_EVERY = 100  # steps between two looks of the host at the device
 COLUMNS = (*Reading._fields, "score_mean", "score_log_mean_exp", "pairs")
 
@@ -24,14 +28,33 @@ def device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def stream(
-    draw: Callable[[torch.Generator, int, int], Batch], generators: Sequence[torch.Generator], steps: int, chunk: int
-) -> Iterator[Batch]:
-    """Batches of a stack, (runs, ...) each; run r draws from generator r alone, `chunk` steps at a time."""
-    for first in range(0, steps, chunk):
-        drawn = [draw(generator, first, min(chunk, steps - first)) for generator in generators]
-        stacked = [torch.stack(parts, dim=1) for parts in zip(*drawn, strict=True)]
-        yield from zip(*stacked, strict=True)
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Matrix products and convolutions on CUDA with inputs of 10 bits, or not, whatever PyTorch's default is."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    try:
+        matmul.allow_tf32 = cudnn.allow_tf32 = allowed
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+@dataclass
+class Stream:
+    """Batches of a stack, (runs, ...) each; run r draws from generator r alone, `chunk` steps at a time, from step `first` on."""
+
+    draw: Callable[[torch.Generator, int, int], Batch]
+    generators: Sequence[torch.Generator]
+    steps: int
+    chunk: int
+    first: int = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        for first in range(self.first, self.steps, self.chunk):
+            drawn = [self.draw(generator, first, min(self.chunk, self.steps - first)) for generator in self.generators]
+            stacked = [torch.stack(parts, dim=1) for parts in zip(*drawn, strict=True)]
+            yield from zip(*stacked, strict=True)
 
 
 class FlatParameters:
@@ -42,6 +65,7 @@ class FlatParameters:
     """
 
     def __init__(self, network: nn.Module, runs: int) -> None:
+        self.runs = runs
         self.parts = list(network.parameters())
         self.values = torch.cat([p.data.reshape(runs, -1) for p in self.parts], dim=1)
         self.gradient = torch.zeros_like(self.values)
@@ -55,12 +79,15 @@ class FlatParameters:
             view.copy_(part)
 
     def _views(self, buffer: Tensor) -> list[Tensor]:
-        columns = torch.split(buffer, [p[0].numel() for p in self.parts], dim=1)
+        columns = torch.split(buffer, [p.numel() // self.runs for p in self.parts], dim=1)
         return [column.view(p.shape) for p, column in zip(self.parts, columns, strict=True)]
 
 
 class Optimizer(Protocol):
     """Updates the runs that `mask` (runs,) keeps; the others keep parameters, moments and step count."""
+
+    def tensors(self, parameters: FlatParameters) -> list[Tensor]:
+        """What it remembers from step to step, changed in place."""
 
     def update(self, parameters: FlatParameters, mask: Tensor) -> None:
         """One step in place."""
@@ -72,6 +99,10 @@ class SGD:
 
     lr: float
 
+    def tensors(self, parameters: FlatParameters) -> list[Tensor]:
+        """Nothing."""
+        return []
+
     def update(self, parameters: FlatParameters, mask: Tensor) -> None:
         """One step in place."""
         parameters.values.sub_(parameters.gradient.masked_fill_(~mask.unsqueeze(1), 0.0), alpha=self.lr)
@@ -82,14 +113,20 @@ class Adam:
     """PyTorch's fused Adam with its defaults, one call per run: its `found_inf` is the mask, applied on the device."""
 
     lr: float
-    state: list[tuple[Tensor, ...]] = field(default_factory=list, repr=False)
+    state: list[tuple[Tensor, ...]] = field(default_factory=list, repr=False)  # per run: moments and step count
+
+    def tensors(self, parameters: FlatParameters) -> list[Tensor]:
+        """Both moments and the step count of every run."""
+        if not self.state:
+            rows = parameters.values.unbind()
+            self.state = [(torch.zeros_like(row), torch.zeros_like(row), row.new_zeros(())) for row in rows]
+        return [tensor for row in self.state for tensor in row]
 
     def update(self, parameters: FlatParameters, mask: Tensor) -> None:
         """One step in place."""
-        rows = list(zip(parameters.values.unbind(), parameters.gradient.unbind(), (~mask).float().unbind(), strict=True))
-        if not self.state:
-            self.state = [(torch.zeros_like(row), torch.zeros_like(row), row.new_zeros(())) for row, _, _ in rows]
-        for (row, gradient, skip), (mean, square, count) in zip(rows, self.state, strict=True):
+        self.tensors(parameters)
+        rows = zip(parameters.values.unbind(), parameters.gradient.unbind(), (~mask).float().unbind(), self.state, strict=True)
+        for row, gradient, skip, (mean, square, count) in rows:
             adam(
                 [row], [gradient], [mean], [square], [], [count], found_inf=skip, fused=True, lr=self.lr, beta1=0.9,
                 beta2=0.999, eps=1e-8, weight_decay=0, amsgrad=False, maximize=False,
@@ -109,6 +146,96 @@ class History:
         return "ok" if self.diverged_at[run] < 0 else "diverged"
 
 
+class Loop:
+    """A training between two steps: tensors that stay where they are, so that a step waits for no host and a file can hold them.
+
+    Args: see `fit`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        score: Callable[..., Scores],
+        estimator: Estimator,
+        optimizer: Optimizer,
+        *,
+        runs: int,
+        steps: int,
+        observe: Observers,
+    ) -> None:
+        self.score, self.estimator, self.optimizer, self.observe = score, estimator, optimizer, observe
+        self.parameters = FlatParameters(network, runs)
+        where = self.parameters.values.device
+        self.columns = (*COLUMNS, *observe)
+        self.trace = torch.full((steps, len(self.columns), runs), torch.nan, device=where)
+        self.position = torch.zeros(1, dtype=torch.long, device=where)  # the next row of `trace`
+        self.alive = torch.ones(runs, dtype=torch.bool, device=where)
+        self.diverged_at = torch.full((runs,), -1, device=where)
+        self.skipped = torch.zeros(runs, dtype=torch.long, device=where)
+        self.tensors = {  # all that changes from step to step
+            "parameters": self.parameters.values,
+            **{f"optimizer.{index}": tensor for index, tensor in enumerate(optimizer.tensors(self.parameters))},
+            **{f"network.{name}": buffer for name, buffer in network.named_buffers()},
+            **{name: getattr(self, name) for name in ("trace", "position", "alive", "diverged_at", "skipped")},
+        }
+
+    def step(self, *batch: Tensor) -> None:
+        """One update of the stack."""
+        scores = self.score(*batch)
+        reading = self.estimator(scores)
+        self.parameters.differentiate(-reading.objective.sum())
+
+        with torch.no_grad():
+            valid = scores.valid
+            finite = reading.objective.isfinite() & self.parameters.gradient.sum(1).isfinite()
+            self.optimizer.update(self.parameters, self.alive & valid & finite)
+
+            extra = [observed(scores, *batch) for observed in self.observe.values()]
+            row = torch.stack([*reading, scores.joint_mean(), scores.log_mean_exp(), scores.pairs, *extra])
+            self.trace.index_copy_(0, self.position, row.masked_fill(~self.alive, torch.nan).unsqueeze(0))
+
+            self.skipped += self.alive & ~valid
+            self.diverged_at.copy_(torch.where(self.alive & ~finite, self.position, self.diverged_at))
+            self.alive &= finite
+            self.position += 1
+
+    def history(self) -> History:
+        """What is known so far, on the host."""
+        traces = dict(zip(self.columns, self.trace.permute(1, 2, 0).cpu(), strict=True))
+        return History(traces, self.diverged_at.cpu(), self.skipped.cpu())
+
+
+@dataclass
+class Keeper:
+    """Puts a training down in a file, and takes it up again bit by bit as it was.
+
+    It does so between two chunks of the batches only, where the generators say all about the batches to come.
+    """
+
+    checkpoints: Checkpoints
+    batches: Stream
+
+    def take_up(self, loop: Loop) -> int:
+        """Bring loop and batches to the last state that was kept; returns the number of steps done."""
+        found = self.checkpoints.latest()
+        if found is None:
+            return 0
+        step, arrays = found
+        for name, tensor in loop.tensors.items():
+            tensor.copy_(torch.from_numpy(arrays[name]))
+        for index, generator in enumerate(self.batches.generators):
+            generator.set_state(torch.from_numpy(arrays[f"generator.{index}"]))
+        self.batches.first = step
+        return step
+
+    def put_down(self, loop: Loop, step: int) -> None:
+        """Write the state after `step` steps, if a chunk ends there and the next file is due."""
+        if step % self.batches.chunk or not self.checkpoints.due:
+            return
+        generators = {f"generator.{index}": g.get_state() for index, g in enumerate(self.batches.generators)}
+        self.checkpoints.write(step, {name: tensor.cpu().numpy() for name, tensor in (loop.tensors | generators).items()})
+
+
 def fit(
     network: nn.Module,
     score: Callable[..., Scores],
@@ -118,7 +245,8 @@ def fit(
     *,
     runs: int,
     steps: int,
-    observe: Callable[..., dict[str, Tensor]] | None = None,
+    observe: Observers | None = None,
+    keeper: Keeper | None = None,
 ) -> History:
     """Maximise the estimator's objective; nothing waits for the host.
 
@@ -133,36 +261,15 @@ def fit(
         optimizer: the update.
         runs: size of the stack.
         steps: number of updates.
-        observe: from scores and batch to more values of shape (runs,) to trace.
+        observe: more values of shape (runs,) to trace, each from scores and batch.
+        keeper: of these batches; where it has a state, the training goes on from there.
     """
-    parameters = FlatParameters(network, runs)
-    where = parameters.values.device
-    alive = torch.ones(runs, dtype=torch.bool, device=where)
-    diverged_at = torch.full((runs,), -1, device=where)
-    skipped = torch.zeros(runs, dtype=torch.long, device=where)
-    columns: list[str] = []
-    trace = torch.empty(0)
-    for step, batch in enumerate(tqdm(batches, total=steps, disable=None, leave=False)):
-        scores = score(*batch)
-        reading = estimator(scores)
-        parameters.differentiate(-reading.objective.sum())
-
-        with torch.no_grad():
-            valid = scores.valid
-            finite = reading.objective.isfinite() & parameters.gradient.sum(1).isfinite()
-            optimizer.update(parameters, alive & valid & finite)
-
-            values = [*reading, scores.joint_mean(), scores.log_mean_exp(), scores.pairs]
-            extra = observe(scores, *batch) if observe else {}
-            if not columns:
-                columns = [*COLUMNS, *extra]
-                trace = torch.full((steps, len(columns), runs), torch.nan, device=where)
-            trace[step] = torch.stack([*values, *extra.values()]).masked_fill(~alive, torch.nan)
-
-            skipped += alive & ~valid
-            diverged_at = torch.where(alive & ~finite, step, diverged_at)
-            alive &= finite
-        if step % LOOK_EVERY == LOOK_EVERY - 1 and not alive.any():
+    loop = Loop(network, score, estimator, optimizer, runs=runs, steps=steps, observe=observe or {})
+    first = keeper.take_up(loop) if keeper else 0
+    for step, batch in enumerate(tqdm(batches, initial=first, total=steps, disable=None, leave=False), first + 1):
+        loop.step(*batch)
+        if keeper:
+            keeper.put_down(loop, step)
+        if step % LOOK_EVERY == 0 and not loop.alive.any():
             break
-    traces = dict(zip(columns, trace.permute(1, 2, 0).cpu(), strict=True))
-    return History(traces, diverged_at.cpu(), skipped.cpu())
+    return loop.history()

@@ -1,13 +1,15 @@
 """Every command explains itself, and every mistake is one line that names it."""
 
 import json
+import re
 import runpy
 import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
-from remi import experiments, runs
+from remi import budget, experiments, images, notebooks, report, runs, training
 from remi.__main__ import COMMANDS, main
 from remi.experiments import PLANS, PROFILES
 from remi.problems import OneHot
@@ -77,6 +79,11 @@ def test_a_wrong_argument_is_named(arguments, named, capsys):
         (PLAIN | {"problem": None}, "problem"),
         (ENCODER | {"dataset": "faces"}, "faces"),
         (ENCODER | {"task": "sorting"}, "sorting"),
+        (ENCODER | {"network": "vgg"}, "mlp, conv, resnet18; got 'vgg'"),
+        (ENCODER | {"network": "conv"}, "hidden must hold at least 2 sizes for network 'conv'"),
+        (ENCODER | {"precision": "fp8"}, "fp8"),
+        (ENCODER | {"side": -1}, "side must be a positive whole number or None; got -1"),
+        (ENCODER | {"train_size": "all"}, "train_size"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -132,14 +139,60 @@ def test_status_counts_what_is_done_and_what_diverged(store, monkeypatch, capsys
     monkeypatch.setattr(experiments, "all_runs", lambda profile: wanted + wanted)
     for run, status in zip(wanted, ("ok", "diverged", "ok"), strict=False):
         runs.save(run, Outcome(status, {}, {}), 0.0)
+    runs.journal().fail([runs.folder(run).name for run in wanted[2:]], "Traceback\nMemoryError: too small\n")
     assert main(["status"]) == 0
-    assert capsys.readouterr().out == f"3 of 4 runs done in {store}, 1 of them diverged\n"
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == f"3 of 4 runs done in {store}, 1 of them diverged"
+    assert rest[0] == "0 in training now"
+    assert re.match("missing: 1 run of 3 steps in all, about .* with 2 processes on ", rest[1])
+    assert rest[2:] == [f"failed: {wanted[3].words}: MemoryError: too small"]  # the other one has been trained since
 
 
 @pytest.mark.parametrize("command", ["sweep", "status"])
-def test_a_profile_that_is_not_there_yet_is_one_line(command, store, capsys):
-    assert main([command, "table2", "--profile", "paper"]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+def test_data_that_are_not_there_are_one_line(command, store, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("REMI_DATA", "")  # to be restored: --data sets it
+    (tmp_path / "train/cat").mkdir(parents=True)
+    assert main([command, "table2", "--profile", "desk", "--data", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{tmp_path}/train" in error
+
+
+@pytest.fixture
+def little_cifar(monkeypatch):
+    """60 random photographs in place of CIFAR-10."""
+    little = images.noise("cifar-10", 60)
+    monkeypatch.setitem(images.DATASETS, "cifar-10", lambda: little)
+
+
+def test_a_sweep_states_its_cost_before_it_starts(store, little_cifar, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(runs, "fill", lambda wanted, processes: asked.append((capsys.readouterr().out, len(wanted), processes)))
+    assert main(["sweep", "table2", "--profile", "desk"]) == 0
+    ((text, count, processes),) = asked
+    assert text.startswith("174 runs of 1,680,000 steps in all, about ")
+    assert re.search(r"about [0-9.]+ (hours|minutes) with 2 processes on .*, about 67 MB on disk\n$", text)
+    assert (count, processes) == (174, 2)
+
+
+def test_a_sweep_with_nothing_to_do_says_nothing(store, little_cifar, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "missing", lambda wanted: [])
+    assert main(["sweep", "table2", "--profile", "desk"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_paper_profile_without_cuda_prints_its_cost_and_stops_unless_forced(force, store, monkeypatch, capsys):
+    monkeypatch.setattr(training, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(budget, "seconds_per_step", lambda stack: 1.0)  # ResNet-18 is slow here
+    started = []
+    for module, step in ((runs, "fill"), (notebooks, "execute_all"), (report, "assemble")):
+        monkeypatch.setattr(module, step, lambda *arguments: started.append(arguments))
+    assert main(["paper", "--profile", "paper", *["--force"] * force]) == 1 - force
+    captured = capsys.readouterr()
+    assert len(started) == 3 * force
+    assert ("hours" in captured.out) == (not force)
+    assert ("make paper PROFILE=paper FORCE=1" in captured.err) == (not force)
 
 
 def test_choices_are_the_plans_and_profiles(capsys):
@@ -149,10 +202,13 @@ def test_choices_are_the_plans_and_profiles(capsys):
     assert all(name in text for name in (*PLANS, *PROFILES))
 
 
-def test_doctor_reports_versions_and_data(store, capsys):
+def test_doctor_reports_versions_and_data(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("REMI_DATA", str(tmp_path))
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert all(word in text for word in ("python", "torch", "device", str(store), "1437 + 360 images", "5000 + 2000 images"))
+    assert "cifar-10: not here; downloaded when it is needed" in text
+    assert f"folder: not here: {tmp_path}/train must hold a folder of images per class" in text
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["status", "fig1"], 0), (["status", "fig9"], 2), (["run", "nowhere.json"], 1)])

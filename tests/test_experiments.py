@@ -97,32 +97,48 @@ def test_span_of_the_drawn_average():
     assert PLANS["fig7"]("paper")["main"].smoothing == 200
 
 
+SMALL = {"network": "mlp", "hidden": (64, 512), "side": None, "train_size": None}
+CONV = {"network": "conv", "hidden": (16, 32, 64, 512), "side": None, "train_size": 10_000}
+RESNET = {"network": "resnet18", "hidden": (), "side": 224, "train_size": None}  # paper/settings.md
+IMAGES = {  # profile, data set: batch, steps in SLB and CLB, and what sees the images
+    ("quick", "digits"): (10, 40 * (1437 // 10), 40 * (1437 // 10), SMALL),
+    ("quick", "digit-pairs"): (100, 600, 600, SMALL),
+    ("desk", "cifar-10"): (10, 10 * 1000, 10 * 1000, CONV),
+    ("paper", "cifar-10"): (10, 40 * 5000, 100 * 5000, RESNET),
+    ("paper", "cifar-100"): (100, 100 * 500, 150 * 500, RESNET),
+}
+
+
 @pytest.mark.parametrize("task", ["slb", "clb"])
-@pytest.mark.parametrize("dataset", ["digits", "digit-pairs"])
-def test_image_settings(task, dataset):
-    cells = {key: members for key, members in groups(PLANS["table2"]("quick")).items() if key.startswith(f"{task}/{dataset}/")}
-    size = {"digits": (10, 40 * (1437 // 10)), "digit-pairs": (100, 600)}[dataset]
+@pytest.mark.parametrize(("profile", "dataset"), IMAGES)
+def test_image_settings(task, profile, dataset):
+    cells = {key: members for key, members in groups(PLANS["table2"](profile)).items() if key.startswith(f"{task}/{dataset}/")}
+    batch, slb, clb, seen_by = IMAGES[profile, dataset]
     for key, members in cells.items():
         _, _, curve, lam = key.split("/")
         untrained = curve == "untrained"
         for seed, run in enumerate(members):
-            assert holds(run, {"task": task, "dataset": dataset, "seed": seed, "hidden": (64, 512), "optimizer": "adam"})
-            assert (run.lr, run.batch, run.steps) == (1e-3, size[0], 0 if untrained else size[1])
+            assert holds(
+                run, {"task": task, "dataset": dataset, "seed": seed, "optimizer": "adam", "precision": "fp32"} | seen_by
+            )
+            assert (run.lr, run.batch, run.steps) == (1e-3, batch, 0 if untrained else {"slb": slb, "clb": clb}[task])
             assert (run.loss, run.options) == (curve.split("-")[0], IMAGE_OPTIONS.get(curve, {}))
             assert str(run.lam) == lam
         assert (lam == "None") == (not curve.startswith("re"))
 
 
-def test_table2_counts():
-    cells = {key: len(members) for key, members in groups(PLANS["table2"]("quick")).items()}
+@pytest.mark.parametrize(("profile", "ten", "seeds"), [("quick", "digits", 5), ("desk", "cifar-10", 3), ("paper", "cifar-10", 5)])
+def test_table2_counts(profile, ten, seeds):
+    cells = {key: len(members) for key, members in groups(PLANS["table2"](profile)).items()}
     curves = [key.split("/")[2] for key in cells]
     grid = sum(count for count, curve in zip(cells.values(), curves, strict=True) if "-" not in curve and curve != "untrained")
-    assert grid == 480  # 2 tasks, 2 data sets, 6 originals and 6 twins at 3 weights, 5 seeds
-    assert curves.count("untrained") == 4
+    blocks = 2 * sum(name == profile for name, _ in IMAGES)  # tasks times data sets
+    assert grid == blocks * 24 * seeds  # 6 originals and 6 twins at 3 weights: 480 in the paper
+    assert curves.count("untrained") == blocks
     twins = {f"re{name}-noclip/{lam}" for name in ("nwj", "tuba") for lam in (0.1, 0.01, 0.001)}
-    ablation = {f"clb/digits/{curve}" for curve in twins | {"nwj-clip/None", "tuba-clip/None"}}
+    ablation = {f"clb/{ten}/{curve}" for curve in twins | {"nwj-clip/None", "tuba-clip/None"}}
     assert {key for key in cells if "clip" in key} == ablation
-    assert sum(cells.values()) == 480 + 4 * 5 + 8 * 5
+    assert sum(cells.values()) == (blocks * (24 + 1) + 8) * seeds
     assert TABLE2.lams == (0.1, 0.01, 0.001)
 
 
@@ -133,16 +149,18 @@ def test_quick_sizes():
     assert holds(run[0], {"steps": 2500, "hidden": (128, 128)})
 
 
-@pytest.mark.parametrize(("figure", "seeds"), [("fig1", 20), ("fig3", 20), ("fig4", 20), ("fig5", 20), ("fig7", 5)])
+@pytest.mark.parametrize(
+    ("figure", "seeds"), [("fig1", 20), ("fig3", 20), ("fig4", 20), ("fig5", 20), ("fig7", 5), ("table2", 5)]
+)
 def test_paper_seeds(figure, seeds):
     for members in groups(PLANS[figure]("paper")).values():
         assert [run.seed for run in members] == list(range(seeds))
 
 
-@pytest.mark.parametrize("figure", KEYS)
+@pytest.mark.parametrize("figure", [*KEYS, "table2"])
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_changes_the_size_only(figure, profile):
-    size = {"profile", "seeds"} | ({"steps_per_level", "hidden"} if figure == "fig7" else set())
+    size = {"profile", "seeds"} | {"fig7": {"steps_per_level", "hidden"}, "table2": {"benchmarks"}}.get(figure, set())
     for name, plan in PLANS[figure](profile).items():
         paper = PLANS[figure]("paper")[name]
         assert {f.name for f in fields(plan) if getattr(plan, f.name) != getattr(paper, f.name)} <= size
@@ -153,13 +171,6 @@ def test_a_profile_changes_the_size_only(figure, profile):
 def test_an_unknown_profile_names_the_allowed(figure):
     with pytest.raises(ValueError, match="quick, desk, paper; got 'huge'"):
         PLANS[figure]("huge")
-
-
-@pytest.mark.parametrize("profile", ["desk", "paper"])
-@pytest.mark.parametrize("figure", ["table2", "fig6"])
-def test_a_profile_without_its_images_says_so(figure, profile):
-    with pytest.raises(ValueError, match="CIFAR"):
-        PLANS[figure](profile)
 
 
 @pytest.mark.parametrize(("figure", "twin"), [("fig1", "fig2"), ("fig6", "table2")])
@@ -186,3 +197,9 @@ def test_a_plan_prints_one_field_per_line():
     lines = str(plan).splitlines()
     assert [line.split(" = ")[0].strip() for line in lines] == [f.name for f in fields(plan)]
     assert str(replace(plan, batch=65)) != str(plan)
+
+
+def test_a_plan_says_where_the_tasks_differ_in_length():
+    text = "cifar-10 (batch 10, 200000 SLB and 500000 CLB steps), cifar-100 (batch 100, 50000 SLB and 75000 CLB steps)"
+    assert text in str(PLANS["table2"]("paper")["main"])
+    assert "cifar-10 (batch 10, 10000 steps)" in str(PLANS["table2"]("desk")["main"])

@@ -14,19 +14,22 @@ from remi import runs
 
 PACKAGE = Path(remi.__file__).parent
 ORDER = (
-    *("scores", "estimators", "critics", "problems", "images", "evaluation"),
-    *("training", "specs", "runs", "experiments"),
+    *("scores", "estimators", "critics", "problems", "images", "encoders", "evaluation", "checkpoints"),
+    *("training", "specs", "journal", "runs", "experiments"),
 )  # a core module imports earlier ones only; all others come later
 MODULES = {path.stem for path in PACKAGE.glob("*.py")}
-SIBLINGS = ("critics", "problems", "images", "evaluation")
+SIBLINGS = ("critics", "problems", "images", "encoders", "evaluation")
 ALLOWED = {  # where the order says too little
     "scores": set(),
     "estimators": {"scores"},
     "critics": set(),
     "problems": set(),
     "evaluation": set(),
-    "images": {"critics"},
-    "training": {"scores", "estimators", *SIBLINGS},
+    "images": set(),
+    "encoders": {"critics", "images"},
+    "checkpoints": set(),
+    "journal": set(),
+    "training": {"scores", "estimators", "checkpoints", *SIBLINGS},
     "experiments": {"estimators", "problems", "specs"},
 }
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from remi import experiments, images, runs
+from remi import experiments, images, runs, tables
 from remi.problems import GaussianStaircase, OneHot
 from remi.specs import CriticRun, EncoderRun, Outcome, from_json, to_json
 
 ONE_HOT = CriticRun("mine", 8, 3, "sgd", 0.1, (4,), problem=OneHot(4))
 GAUSSIAN = CriticRun("remine", 4, 3, "adam", 1e-3, (4,), 0.5, options={"target": 1.0}, problem=GaussianStaircase(2, 3, (0.5, 1)))
-ENCODER = EncoderRun("mine", 10, 2, "adam", 1e-3, (16,))
+ENCODER = EncoderRun("mine", 10, 2, "adam", 1e-3, (16, 16))
 OUTCOME = Outcome(
     "diverged",
     {"nan": math.nan, "up": math.inf, "down": -math.inf, "third": 1 / 3, "tiny": 5e-324, "diverged_at": 7},
@@ -139,6 +139,10 @@ CHANGES = {  # of every field
     "init_std": 0.1,
     "task": "slb",
     "dataset": "digit-pairs",
+    "train_size": 100,
+    "network": "conv",
+    "side": 16,
+    "precision": "bf16",
     "stratified": True,
     "symbols": 7,
     "steps_per_level": 5,
@@ -218,6 +222,37 @@ def test_two_weights_in_a_stack_train_as_if_alone(store):
         np.testing.assert_allclose(runs.load(run).arrays["table"], outcome.arrays["table"], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+)
+def test_a_stack_that_is_too_large_is_halved(store, monkeypatch, error):
+    train, sizes = CriticRun.train, []
+
+    def small(stack, *rest):
+        sizes.append(len(stack))
+        if len(stack) > 2:
+            raise error
+        return train(stack, *rest)
+
+    monkeypatch.setattr(CriticRun, "train", small)
+    wanted = [replace(ONE_HOT, seed=seed) for seed in range(5)]
+    runs.train(wanted)
+    assert sizes == [5, 2, 3, 1, 2]
+    assert not runs.missing(wanted)
+
+
+@pytest.mark.parametrize(("seeds", "error"), [(1, MemoryError()), (3, RuntimeError("something else")), (3, ValueError("bad"))])
+def test_what_halving_does_not_cure_is_raised(store, monkeypatch, seeds, error):
+    def fail(stack, *rest):
+        raise error
+
+    monkeypatch.setattr(CriticRun, "train", fail)
+    with pytest.raises(type(error)):
+        runs.train([replace(ONE_HOT, seed=seed) for seed in range(seeds)])
+    assert runs.journal().running() == set()
+
+
 def test_what_is_there_is_loaded_not_trained(store, no_workers):
     wanted = {"b": [replace(ONE_HOT, seed=1), ONE_HOT], "a": [ONE_HOT], "none": []}
     runs.train(wanted["b"])
@@ -270,6 +305,81 @@ def test_an_interrupted_sweep_ends_at_once_and_takes_its_workers_along(tmp_path,
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for the workers in /proc")
+def test_table_of_a_sweep_that_was_killed_again_and_again_is_that_of_one_that_was_not(store, tmp_path, monkeypatch):
+    cell = EncoderRun("mine", 10, 858, "adam", 1e-3, (16, 512))  # 6 epochs
+    cells = [cell, replace(cell, loss="nwj"), replace(cell, loss="resmile", lam=0.1, options={"clip": "both"})]
+    wanted = [replace(run, seed=seed) for run in cells for seed in range(3)]
+    script = "import json, sys; from remi import runs, specs; runs.fill(map(specs.from_json, json.load(sys.stdin)))"
+
+    def sweep():
+        environment = os.environ | {"REMI_RUNS": str(tmp_path / "killed"), "REMI_CHECKPOINT_SECONDS": "0"}
+        process = subprocess.Popen([PYTHON, "-c", script], env=environment, stdin=subprocess.PIPE, text=True)
+        json.dump([to_json(run) for run in wanted], process.stdin)
+        process.stdin.close()
+        return process
+
+    def workers(process):
+        return [int(pid) for task in Path(f"/proc/{process.pid}/task").glob("*/children") for pid in task.read_text().split()]
+
+    def checkpoints():
+        return set((tmp_path / "killed").glob(".checkpoints/*/*.npz"))
+
+    def table():
+        return tables.table2({"all": [runs.load(run) for run in wanted]}).to_csv()
+
+    for stack in runs.stacks(wanted):
+        runs.train(stack)
+    expected = table()
+    for kill in ("a worker and the sweep", "the sweep"):
+        before, process = checkpoints(), sweep()
+        while not checkpoints() - before:  # it has come further than the sweep before
+            time.sleep(0.01)
+            assert process.poll() is None
+        left = workers(process)
+        if kill != "the sweep":
+            os.kill(left[0], signal.SIGKILL)
+            time.sleep(0.3)
+        process.kill()
+        process.wait()
+        for _ in range(200):
+            if not any(Path(f"/proc/{pid}").exists() for pid in left):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("an orphan trains on")
+    assert sweep().wait() == 0
+    monkeypatch.setattr(runs, "STORE", tmp_path / "killed")
+    assert table() == expected
+    assert not checkpoints()
+
+
+def test_two_sweeps_at_once_on_one_store_do_not_collide(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("REMI_CHECKPOINT_SECONDS", "0")
+    wanted = [replace(ONE_HOT, steps=steps, seed=seed) for steps in (300, 500) for seed in range(2)]
+    failures = []
+
+    def sweep():
+        try:
+            runs.fill(wanted, 1)
+        except Exception as error:
+            failures.append(error)
+
+    sweeps = [threading.Thread(target=sweep) for _ in range(2)]
+    for one in sweeps:
+        one.start()
+    for one in sweeps:
+        one.join()
+    assert not failures
+    found = [contents(run) for run in wanted]
+    monkeypatch.setattr(runs, "STORE", tmp_path / "again")
+    for stack in runs.stacks(wanted):
+        runs.train(stack)
+    assert [contents(run) for run in wanted] == found
+    assert {path for path in store.iterdir() if path.name.startswith(".")} <= {store / ".checkpoints"}
+
+
 @pytest.fixture
 def stub(tmp_path, monkeypatch):
     """A program that takes the place of every worker, and the log of its starts."""
@@ -291,6 +401,9 @@ def test_a_stack_that_always_fails_is_named(store, stub, script):
         runs.load_or_run({"bad": [ONE_HOT, replace(ONE_HOT, seed=1)]})
     assert f"{ONE_HOT.words} and 1 more, after {runs.ATTEMPTS} attempts:\nno such loss" in str(raised.value)
     assert len(log.read_text().split()) == runs.ATTEMPTS
+    assert runs.journal().failures() == dict.fromkeys(
+        [runs.folder(replace(ONE_HOT, seed=seed)).name for seed in (0, 1)], "no such loss\n"
+    )
 
 
 @pytest.mark.parametrize("processes", [0, -1])

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import same_color
 
-from remi import estimators, experiments, tables
+from remi import claims, estimators, experiments, figures, images, tables
 from remi.evaluation import Interval
 from remi.runs import Record
 from remi.specs import EncoderRun
@@ -118,7 +118,7 @@ def test_row_order_does_not_depend_on_the_groups():
 
 
 def test_unknown_data_set():
-    with pytest.raises(ValueError, match=r"digits, digit-pairs; got 'mnist'"):
+    with pytest.raises(ValueError, match=r"digits, digit-pairs, cifar-10, cifar-100, folder; got 'mnist'"):
         table(record(dataset="mnist"))
 
 
@@ -268,6 +268,41 @@ def test_image_has_the_column_width_and_nothing_leaves_it(full):
         box = text.get_window_extent()
         assert canvas.x0 <= box.x0 < box.x1 <= canvas.x1
         assert canvas.y0 <= box.y0 < box.y1 <= canvas.y1
+
+
+# CIFAR
+
+
+@pytest.fixture(params=["desk", "paper"])
+def cifar(request, monkeypatch):
+    """Plans of a larger profile and made-up records, without the images."""
+    for name, classes in images.CIFAR.items():
+        little = images.noise(name, 50 * classes).balanced(classes)
+        monkeypatch.setitem(images.DATASETS, name, lambda little=little: little)
+    plans = experiments.table2(request.param)
+    return plans, {key: [synthetic(run) for run in members] for key, members in experiments.groups(plans).items()}
+
+
+def test_cifar_stands_beside_the_published_numbers(cifar):
+    plans, groups = cifar
+    profile, found = plans["main"].profile, tables.summary(tables.table2(groups))
+    cell = only(found, task="clb", dataset="cifar-10", loss="js", variant="original")
+    assert (cell.published_mi_mean, cell.true_mi, cell.n) == (1.552, round(math.log(10), 6), {"desk": 3, "paper": 5}[profile])
+    place = {"desk": "CIFAR-10.", "paper": "CIFAR-10 and CIFAR-100."}[profile]
+    assert f"Table 2, profile {profile}: {place} Mean" in tables.markdown(found, profile)
+    assert "CIFAR-10 (10 classes, true MI 2.303)" in tables.tex(found, profile)
+    assert found.published_mi_mean.notna().sum() == len(plans["main"].benchmarks) * 2 * 12
+
+
+def test_claims_and_fig6_can_be_had_for_cifar(cifar):
+    plans, groups = cifar
+    profile = plans["main"].profile
+    table, verdicts = tables.table2(groups), pd.concat([claims.judge(name, groups, profile) for name in ("table2", "fig6")])
+    assert set(verdicts.loc[verdicts.id != "lambda-2", "verdict"]) <= {"holds", "fails"}
+    assert (only(verdicts, id="lambda-2").verdict == "untested") == (profile == "desk")  # it is about 100 classes
+    assert f"of {12 * len(plans['main'].benchmarks)} rows" in only(verdicts, id="table2-better").measured
+    _, drawn = figures.figure6(plans["main"], tables.by_lambda(table), dict.fromkeys(images.CIFAR, 0.5))
+    assert set(drawn.dataset) == {benchmark.dataset for benchmark in plans["main"].benchmarks}
 
 
 # Table 1

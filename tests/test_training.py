@@ -7,20 +7,31 @@ import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from remi import estimators
+from remi.checkpoints import Checkpoints
 from remi.critics import Linear, initialize, mlp
+from remi.images import DATASETS, noise
 from remi.problems import GaussianStaircase, OneHot
 from remi.scores import Scores
-from remi.specs import CriticRun, EncoderRun
-from remi.training import COLUMNS, LOOK_EVERY, SGD, Adam, FlatParameters, fit, stream
+from remi.specs import CriticRun, EncoderRun, EncoderStack
+from remi.training import COLUMNS, LOOK_EVERY, SGD, Adam, FlatParameters, Keeper, Loop, Stream, fit
 
 CPU = torch.device("cpu")
 ONE_HOT = CriticRun("mine", 32, 50, "sgd", 0.1, (64,), problem=OneHot(), output_bias=False)
 GAUSSIAN = CriticRun("mine", 64, 6, "adam", 5e-4, (128, 128), problem=GaussianStaircase(2), init_std=0.05)
 ENCODER = EncoderRun("mine", 10, 30, "adam", 1e-3, (64, 512))
+CONV = EncoderRun("mine", 10, 8, "adam", 1e-3, (16, 32, 64, 512), dataset="cifar-10", network="conv")
+RESNET = replace(CONV, steps=2, network="resnet18", hidden=(), side=32)
 OPTIMIZERS = {"sgd": lambda: SGD(0.1), "adam": lambda: Adam(0.01)}
 each_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS)
+
+
+@pytest.fixture(autouse=True)
+def little_cifar(monkeypatch):
+    """30 random photographs in place of CIFAR-10."""
+    monkeypatch.setitem(DATASETS, "cifar-10", lambda: noise("cifar-10", 30))
 
 
 def toy(optimizer="sgd", steps=12, hurt=None, runs=3, drop=(), where=CPU):
@@ -87,9 +98,9 @@ def test_stream_draws_chunks_from_each_runs_own_generator():
         asked.append((first, steps))
         return torch.rand(steps, 2, generator=generator), torch.arange(first, first + steps)
 
-    together = list(stream(draw, [torch.Generator().manual_seed(seed) for seed in (3, 4)], 7, 3))
+    together = list(Stream(draw, [torch.Generator().manual_seed(seed) for seed in (3, 4)], 7, 3))
     assert asked == [(0, 3), (0, 3), (3, 3), (3, 3), (6, 1), (6, 1)]
-    alone = list(stream(draw, [torch.Generator().manual_seed(4)], 7, 3))
+    alone = list(Stream(draw, [torch.Generator().manual_seed(4)], 7, 3))
     assert [batch[1].tolist() for batch in together] == [[step, step] for step in range(7)]
     assert all(torch.equal(stacked[1], single[0]) for (stacked, _), (single, _) in zip(together, alone, strict=True))
 
@@ -105,6 +116,8 @@ def test_stream_draws_chunks_from_each_runs_own_generator():
         (ENCODER, None),
         (replace(ENCODER, task="slb", loss="resmile", options={"clip": "both"}), 0.1),
         (replace(ENCODER, task="slb", dataset="digit-pairs", batch=100, steps=3, loss="rejs"), 0.01),
+        (CONV, None),
+        (replace(CONV, task="slb", loss="rejs"), 0.1),
     ],
     ids=lambda value: value.words if hasattr(value, "words") else "",
 )
@@ -174,6 +187,96 @@ def test_digits_without_two_of_a_kind_are_skipped():
     assert outcome.status == "ok"
 
 
+class KilledError(Exception):
+    """What a test does to a training."""
+
+
+def interrupted(run, stack, tmp_path, monkeypatch, after):
+    """Outcomes of a training that is killed after every `after` steps and taken up again, and the number of steps it took."""
+    taken, step, steps = 0, Loop.step, 0
+
+    def limited(loop, *batch):
+        nonlocal taken, steps
+        if taken == after:
+            raise KilledError
+        taken, steps = taken + 1, steps + 1
+        step(loop, *batch)
+
+    monkeypatch.setattr(Loop, "step", limited)
+    for _ in range(100):
+        taken = 0
+        try:
+            return run.train(stack, CPU, Checkpoints(tmp_path / "checkpoints", seconds=0)), steps
+        except KilledError:
+            pass
+    pytest.fail("it makes no progress")
+
+
+@pytest.mark.parametrize(
+    ("run", "after", "taken"),
+    [
+        (replace(ONE_HOT, steps=450), 130, 450 + 4 * 30),  # chunks of 100 steps
+        (replace(ONE_HOT, loss="nwj", lr=1.0, steps=450), 130, None),  # these diverge
+        (replace(GAUSSIAN, steps=210, problem=GaussianStaircase(50), hidden=(16, 16)), 110, 210 + 10),
+        (replace(ENCODER, steps=400), 200, 400 + 2 * 57),  # epochs of 143
+        (replace(CONV, steps=11), 4, 11 + 3 * 1),  # epochs of 3
+        (replace(CONV, steps=11, task="slb", loss="resmile", lam=0.1), 7, 11 + 1),
+        (replace(RESNET, steps=4), 3, 4),
+    ],
+    ids=lambda value: value.words if hasattr(value, "words") else "",
+)
+def test_a_training_that_is_killed_and_taken_up_again_ends_bit_by_bit_as_if_it_had_not_been(
+    run, after, taken, tmp_path, monkeypatch
+):
+    stack = [run] if run.alone else [replace(run, seed=seed) for seed in range(3)]
+    expected = run.train(stack, CPU)
+    found, steps = interrupted(run, stack, tmp_path, monkeypatch, after)
+    assert all(map(same, found, expected))
+    assert taken is None or steps == taken  # it repeats what came after the last checkpoint, and nothing else
+
+
+def test_a_checkpoint_holds_all_that_a_step_changes(tmp_path):
+    """No tensor that the network or the optimizer remembers is missing: the state decides the next step alone."""
+    encoder = EncoderStack([CONV], DATASETS["cifar-10"](), CPU)
+    optimizer = Adam(1e-3)
+    loop = Loop(encoder.network, None, None, optimizer, runs=1, steps=3, observe={})
+    held = {tensor.data_ptr() for tensor in loop.tensors.values()}
+    assert {buffer.data_ptr() for buffer in encoder.network.buffers()} <= held
+    assert {tensor.data_ptr() for row in optimizer.state for tensor in row} <= held
+    assert next(encoder.network.parameters()).data_ptr() == loop.tensors["parameters"].data_ptr()
+
+
+def test_a_keeper_writes_between_chunks_only_and_when_it_is_time(tmp_path):
+    stream = Stream(lambda g, first, steps: (torch.rand(steps, generator=g),), [torch.Generator()], 10, 4)
+    loop = Loop(mlp([3, 1], runs=1), None, None, SGD(0.1), runs=1, steps=10, observe={})
+    for seconds, written in ((3600, []), (0, [8, 4])):
+        keeper = Keeper(Checkpoints(tmp_path, seconds), stream)
+        for step in range(1, 11):
+            keeper.put_down(loop, step)
+        assert [int(path.stem.split("-")[0]) for path in keeper.checkpoints._files()] == written
+
+
+def test_bf16_is_near_fp32_and_not_the_same():
+    data = DATASETS["cifar-10"]()
+    stacks = [EncoderStack([replace(RESNET, precision=precision)], data, CPU) for precision in ("fp32", "bf16")]
+    exact, rounded = (stack.outputs(data.test_images[:10]) for stack in stacks)
+    assert rounded.dtype == torch.float32
+    assert 1e-4 < (rounded - exact).norm() / exact.norm() < 0.1  # 8 bits, 18 layers, 10 images in a batch
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": "mlp", "hidden": (8,)}, "network must be 'mlp' for flat images and another for photographs; got 'mlp'"),
+        ({"batch": 31}, "batch must be at most 30, the training images of noise; got 31"),
+        ({"train_size": 55}, "train_size must be a multiple of 10"),
+    ],
+)
+def test_a_run_that_does_not_fit_its_images_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        CONV.train([replace(CONV, **change)], CPU)
+
+
 @pytest.mark.parametrize("loss", estimators.BOUNDS)
 def test_weight_zero_trains_the_original(loss):
     run = replace(GAUSSIAN, loss=loss, batch=16, hidden=(16,), steps=40)
@@ -228,3 +331,68 @@ def test_devices_agree(optimizer):
     assert torch.equal(cuda.diverged_at, cpu.diverged_at)
     for name in COLUMNS:
         assert_close(cuda.traces[name], cpu.traces[name], rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+HOST_READS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "equal", "unique_dim"}
+
+
+class HostReads(TorchDispatchMode):
+    """Counts operations whose result the host has to wait for, on whatever device."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function.name().removeprefix("aten::").split(".")[0] in HOST_READS
+        return function(*args, **(kwargs or {}))
+
+
+def loop_of(run, where):
+    """The loop of a stack of one, and a batch for it."""
+    encoder = EncoderStack([run], DATASETS[run.dataset](), where)
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "step", lambda loop, *batch: seen.append((loop, batch)))
+        encoder.fit(None)
+    return seen[0]
+
+
+STEPS = [
+    pytest.param(replace(cell, task=task, loss=loss, options=options), id=f"{cell.network}-{task}-{loss}")
+    for cell in (CONV, RESNET)
+    for task in ("slb", "clb")
+    for loss in (estimators.NAMES if cell is CONV else ("resmile", "infonce"))
+    for options in [{"clip": "both"} if loss in ("smile", "resmile") else {}]
+]
+
+
+@pytest.mark.parametrize("run", STEPS)
+def test_a_step_waits_for_no_host(run):
+    loop, batch = loop_of(run, CPU)
+    with HostReads() as reads:
+        loop.step(*batch)
+        loop.step(*batch)
+        assert reads.count == 0
+        loop.alive.any().item()
+        assert reads.count == 1  # it does count
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("run", STEPS)
+def test_a_step_on_cuda_does_not_synchronise_and_agrees_with_the_cpu(run):
+    traces = {}
+    for where in (CPU, torch.device("cuda")):
+        loop, batch = loop_of(run, where)
+        batch = [torch.arange(10, device=where).unsqueeze(0) for _ in batch]  # the generators of two devices differ
+        loop.step(*batch)  # memory and kernels are ready after the first
+        if where.type == "cuda":
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            loop.step(*batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        traces[where.type] = loop.history().traces
+    for name, values in traces["cpu"].items():
+        assert_close(traces["cuda"][name][:, 0], values[:, 0], rtol=1e-3, atol=1e-2, equal_nan=True)  # float32, scores near 200
