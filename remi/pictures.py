@@ -304,8 +304,8 @@ def derivation4(summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
                 axes.errorbar(mean, y + shift, xerr=half, color=colour, marker="o", ms=4, mfc=fill, lw=width, ls="")
         truth = float(block.true_mi.iloc[0])
         axes.axvline(truth, color=figures.TRUTH, ls=":", lw=1.2)
-        stand_in = tables.STAND_INS[tables.BENCHMARKS[str(key[1])].classes]
-        axes.set(title=f"{str(key[0]).upper()}, {str(key[1]).replace('-', ' ')} (published: {stand_in})", ylim=(5.6, -0.6))
+        published = tables.PAPER[tables.BENCHMARKS[str(key[1])].classes]
+        axes.set(title=f"{str(key[0]).upper()}, {tables.readable(str(key[1]))} (published: {published})", ylim=(5.6, -0.6))
         axes.set_yticks(range(6), [estimators.LABELS[name] for name in losses])
     for axes in panels[-1]:
         axes.set_xlabel("MI estimate (nats)")

@@ -39,8 +39,8 @@ def test_is_short():
 
 def test_verdicts_are_those_of_the_products():
     verdicts = pd.read_csv(ROOT / "figures" / "claims.csv", keep_default_na=False)
-    rows = re.findall(r"^\| (fig\d|table2) .*\| (\d+) of (\d+)(?:; fails: ([^|]+))? \|$", TEXT, flags=re.MULTILINE)
-    assert len(rows) == 8
+    rows = re.findall(r"^\| (fig\d|table2|derivation\d) .*\| (\d+) of (\d+)(?:; fails: ([^|]+))? \|$", TEXT, flags=re.MULTILINE)
+    assert len(rows) == 12
     assert sum(int(holds) for _, holds, _, _ in rows) == (verdicts.verdict == "holds").sum()
     failed = {name for _, _, _, names in rows for name in names.strip().split(", ") if name}
     assert failed == set(verdicts[verdicts.verdict == "fails"].id)
