@@ -46,12 +46,18 @@ class Comparison:
         return {"=": above and below, ">=": above, "<=": below}[self.relation]
 
 
-def verdict(comparisons: Iterable[Comparison]) -> tuple[str, bool]:
-    """What was measured about the printed statement, and whether it holds; how many checks of the corrected one do."""
+def verdict(comparisons: Iterable[Comparison], instead: str = "") -> tuple[str, bool]:
+    """What was measured about the printed statement, and whether it holds; how many checks of the corrected one do.
+
+    Args:
+        comparisons: of one theorem.
+        instead: the corrected statement, in words.
+    """
     found = list(comparisons)
     printed, corrected = [c for c in found if c.printed], [c for c in found if not c.printed]
     parts = [f"{c.what}: {c.measured:.4g} ({'' if c.relation == '=' else c.relation + ' '}{c.predicted:.4g})" for c in printed]
-    parts.append(f"corrected statement: {sum(c.holds for c in corrected)} of {len(corrected)} comparisons hold")
+    name = f"corrected statement ({instead})" if instead else "corrected statement"
+    parts.append(f"{name}: {sum(c.holds for c in corrected)} of {len(corrected)} comparisons hold")
     return "; ".join(parts), all(c.holds for c in printed)
 
 
