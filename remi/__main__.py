@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     estimate.add_argument("--seed", type=int, default=0)
     estimate.add_argument("--bits", action="store_true", help="in bits")
     estimate.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    calibration = commands.add_parser("calibration", help="the estimate on tasks with known mutual information")
+    calibration.add_argument("--processes", type=int, default=2, help="processes of one thread each")
+    calibration.add_argument("--repeats", type=int, default=4, help="repetitions of every task")
     commands.add_parser("readme", help="refresh the generated part of README from the products")
     commands.add_parser("doctor", help="versions, devices and data found", parents=[reads])
     options = parser.parse_args(arguments)
@@ -171,6 +174,15 @@ def _estimate(options: argparse.Namespace) -> None:
     print(json.dumps(found.as_dict(), indent=1) if options.json else found)
 
 
+def _calibration(options: argparse.Namespace) -> None:
+    from remi.calibration import calibrate
+
+    for name in ("processes", "repeats"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} must be at least 1; got {getattr(options, name)}")
+    calibrate(options.repeats, options.processes)
+
+
 COMMANDS = {
     "run": _run,
     "sweep": _sweep,
@@ -180,6 +192,7 @@ COMMANDS = {
     "readme": _readme,
     "doctor": _doctor,
     "estimate": _estimate,
+    "calibration": _calibration,
 }
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from remi import critics, estimators, evaluation, training
 from remi.scores import Scores
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 Array = np.ndarray[Any, Any]
@@ -130,6 +131,26 @@ class Estimate:
         axes.set(xlabel="step", ylabel=self.unit)
         axes.legend()
         return figure
+
+
+def compare(estimates: Mapping[str, Estimate]) -> "tuple[Figure, pd.DataFrame]":
+    """Values and intervals under each other, and what is drawn, a row per estimate."""
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from remi.figures import PALETTE, TRUTH
+
+    rows = [(name, e.value, *e.interval, len(e.diagnostics)) for name, e in estimates.items()]
+    figure = Figure(figsize=(5.5, 0.8 + 0.25 * len(rows)))
+    axes = figure.subplots()
+    axes.axvline(0, color=TRUTH, ls=":", lw=1.2)
+    for place, (name, value, low, high, doubts) in enumerate(rows):
+        hue = PALETTE[estimators.family(estimates[name].settings["bound"])]
+        axes.plot([low, high], [place, place], color=hue, lw=1.2)
+        axes.plot(value, place, color=hue, marker="o", ms=4, mfc="white" if doubts else hue)
+    axes.set(xlabel=f"{next(iter(estimates.values())).unit}; a hollow point has diagnostics", ylim=(len(rows) - 0.5, -0.5))
+    axes.set_yticks(range(len(rows)), list(estimates))
+    return figure, pd.DataFrame(rows, columns=["name", "value", "low", "high", "diagnostics"])
 
 
 # ---- From data to features ----------------------------------------------------------------------------------------------
@@ -922,8 +943,8 @@ def _diagnose(
     high = max(others, key=lambda name: others[name])
     if others[high] - value > 2 * half + 0.02 * abs(value):
         yield f"The same held-out scores read {others[high]:.3f} as {high} and {value:z.3f} as {plan.bound}: the bounds disagree."
-    copies = rows - len(np.unique(np.stack([c.values for c in columns], 1), axis=0)) if len(columns[0].values) == rows else 0
-    if copies > rows / 100 and any(not c.discrete and len(np.unique(c.values)) > FEW for c in columns):
+    copies, by_chance = _repeats(columns)
+    if copies > max(rows / 100, 10 * by_chance):
         yield (
             f"{copies} of {rows} rows repeat another: if they are copies of it, critics have seen rows that they are read on, "
             f"and the value may be too high."
@@ -931,6 +952,14 @@ def _diagnose(
     few = [c.name for c in columns if not c.discrete and len(np.unique(c.values[:100_000])) <= FEW]
     if few:
         yield f"At most {FEW} different numbers in {', '.join(few)}: if they are codes, name them in discrete."
+
+
+def _repeats(columns: Sequence[Column]) -> tuple[int, float]:
+    """Rows that repeat another, and how many would if columns were independent."""
+    n, meet = len(columns[0].values), 1.0
+    for column in columns:
+        meet *= float(np.square(np.unique(column.values, return_counts=True)[1] / n).sum())
+    return n - len(np.unique(np.stack([c.values for c in columns], 1), axis=0)), n * (n - 1) / 2 * meet
 
 
 def _readings(scores: Scores, seen: Scores, bound: str, estimator: estimators.Estimator) -> dict[str, float]:

@@ -221,6 +221,12 @@ def test_a_critic_of_ones_own(critic):
     assert all(torch.equal(p, q) for p, q in zip((p for m in modules for p in m.parameters()), before, strict=True))
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Critics that a test brings along start alike, whatever ran before."""
+    torch.manual_seed(0)
+
+
 def test_a_critic_of_ones_own_for_two_samples():
     class Rows(nn.Module):
         def __init__(self):
@@ -231,7 +237,7 @@ def test_a_critic_of_ones_own_for_two_samples():
             return self.net(z).squeeze(1)
 
     rng = np.random.default_rng(0)
-    found = kl(rng.normal(1, 1, size=500), rng.normal(size=500), critic=Rows(), transform="standardize", steps=300, restarts=1)
+    found = kl(rng.normal(1, 1, size=500), rng.normal(size=500), critic=Rows(), transform="standardize", steps=600, restarts=1)
     assert found.value == pytest.approx(0.5, abs=0.15)
 
 
