@@ -44,34 +44,21 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class OneHotPlan(Plan):
-    """Section 3: a small critic on the one-hot problem (Figs. 1 to 5)."""
+class CriticPlan(Plan):
+    """Losses that train a critic on a synthetic problem, all in the same setting."""
 
     curves: tuple[Curve, ...] = ()
-    batch: int = 100  # paper
-    steps: int = 3000  # paper
-    lr: float = 0.1  # code: SGD without momentum
-    hidden: int = 64  # code: one ReLU layer, no bias on the output
-    symbols: int = 16  # code
-    stratified: bool = False  # ours: the control of claim explode-4
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """What every run of the plan has in common, as fields of `CriticRun`."""
+        raise NotImplementedError
 
     def runs(self) -> Groups:
         """Seeds 0, 1, ... of every curve."""
         return {
             curve.key: [
-                CriticRun(
-                    loss=curve.loss,
-                    lam=curve.lam,
-                    options=curve.options,
-                    seed=seed,
-                    batch=self.batch,
-                    steps=self.steps,
-                    optimizer="sgd",
-                    lr=self.lr,
-                    hidden=(self.hidden,),
-                    problem=OneHot(self.symbols, self.stratified),
-                    output_bias=False,
-                )
+                CriticRun(loss=curve.loss, lam=curve.lam, options=curve.options, seed=seed, **self.setting)
                 for seed in range(self.seeds)
             ]
             for curve in self.curves
@@ -79,10 +66,34 @@ class OneHotPlan(Plan):
 
 
 @dataclass(frozen=True)
-class GaussianPlan(Plan):
+class OneHotPlan(CriticPlan):
+    """Section 3: a small critic on the one-hot problem (Figs. 1 to 5)."""
+
+    batch: int = 100  # paper
+    steps: int = 3000  # paper
+    lr: float = 0.1  # code: SGD without momentum
+    hidden: int = 64  # code: one ReLU layer, no bias on the output
+    symbols: int = 16  # code
+    stratified: bool = False  # ours: the control of claim explode-4
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """SGD, no bias on the output."""
+        return {
+            "batch": self.batch,
+            "steps": self.steps,
+            "optimizer": "sgd",
+            "lr": self.lr,
+            "hidden": (self.hidden,),
+            "problem": OneHot(self.symbols, self.stratified),
+            "output_bias": False,
+        }
+
+
+@dataclass(frozen=True)
+class GaussianPlan(CriticPlan):
     """Section 5.3: a critic that follows a staircase of true values (Fig. 7)."""
 
-    curves: tuple[Curve, ...] = ()
     steps_per_level: int = 4000  # paper; five levels, code
     batch: int = 64  # paper
     dim: int = 20  # paper
@@ -96,34 +107,24 @@ class GaussianPlan(Plan):
         """The staircase."""
         return GaussianStaircase(self.steps_per_level, self.dim)
 
-    def runs(self) -> Groups:
-        """Seeds 0, 1, ... of every curve."""
+    @property
+    def setting(self) -> dict[str, Any]:
+        """Adam, normal weights."""
         return {
-            curve.key: [
-                CriticRun(
-                    loss=curve.loss,
-                    lam=curve.lam,
-                    options=curve.options,
-                    seed=seed,
-                    batch=self.batch,
-                    steps=self.steps_per_level * len(self.problem.levels),
-                    optimizer="adam",
-                    lr=self.lr,
-                    hidden=self.hidden,
-                    problem=self.problem,
-                    init_std=self.init_std,
-                )
-                for seed in range(self.seeds)
-            ]
-            for curve in self.curves
+            "batch": self.batch,
+            "steps": self.steps_per_level * len(self.problem.levels),
+            "optimizer": "adam",
+            "lr": self.lr,
+            "hidden": self.hidden,
+            "problem": self.problem,
+            "init_std": self.init_std,
         }
 
 
 @dataclass(frozen=True)
-class AveragesPlan(Plan):
+class AveragesPlan(CriticPlan):
     """Section 4, averaging over batches: a small critic, a fixed true value, batches too small for it (derivation3)."""
 
-    curves: tuple[Curve, ...] = ()
     batch: int = 8  # ours: 56 pairs from Q, chi-square 53.6
     steps: int = 3000  # ours
     pooled: int = 2048  # ours: the last steps, whose batches are averaged
@@ -137,26 +138,17 @@ class AveragesPlan(Plan):
         """A staircase of one level."""
         return GaussianStaircase(self.steps, self.dim, (self.mi,))
 
-    def runs(self) -> Groups:
-        """Seeds 0, 1, ... of every curve; no output bias, as in Section 3: nothing moves the offset but the loss."""
+    @property
+    def setting(self) -> dict[str, Any]:
+        """Adam; no output bias, as in Section 3: nothing moves the offset but the loss."""
         return {
-            curve.key: [
-                CriticRun(
-                    loss=curve.loss,
-                    lam=curve.lam,
-                    options=curve.options,
-                    seed=seed,
-                    batch=self.batch,
-                    steps=self.steps,
-                    optimizer="adam",
-                    lr=self.lr,
-                    hidden=self.hidden,
-                    problem=self.problem,
-                    output_bias=False,
-                )
-                for seed in range(self.seeds)
-            ]
-            for curve in self.curves
+            "batch": self.batch,
+            "steps": self.steps,
+            "optimizer": "adam",
+            "lr": self.lr,
+            "hidden": self.hidden,
+            "problem": self.problem,
+            "output_bias": False,
         }
 
 
