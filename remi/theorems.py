@@ -201,7 +201,7 @@ def _one_hot_critics() -> list[Comparison]:
     separations = torch.tensor([4.0, 8.0, 16.0], dtype=torch.float64)
     dv = estimators.mine(levels(separations, 0.0, 16)).estimate
     found = [
-        Comparison(f"one-hot, T 0 off and {s:g} on the diagonal: DV", theory.one_hot_dv(s), float(value), 1e-9)
+        Comparison(f"one-hot, T 0 off and {s:g} on the diagonal: DV", theory.two_level_dv(1, 1 / 16, s), float(value), 1e-9)
         for s, value in zip(separations.tolist(), dv, strict=True)
     ]
     heights = torch.linspace(0, 6, 601, dtype=torch.float64)  # steps of 0.01 miss the best height by 0.005 at most: 2e-5 nats
@@ -260,7 +260,7 @@ def theorem2() -> list[Comparison]:
 def rare_event(bound: float, samples: int, trials: int, generator: torch.Generator) -> Scores:
     """Draws of the rare-event law (`theory.rare_event_mi`), scored by its best critic: M in the event, -M outside."""
     joint = torch.rand(trials, samples, generator=generator) < 0.5
-    marginal = torch.rand(trials, 1, samples, generator=generator) < 1 / (1 + math.exp(2 * bound))
+    marginal = torch.rand(trials, 1, samples, generator=generator) < theory.rare_event_probability(bound)
     return Scores(bound * (2.0 * joint - 1), bound * (2.0 * marginal - 1))
 
 
@@ -519,8 +519,8 @@ def _drift_alone() -> list[Comparison]:
     )
     for total in (5.0, 20.0):  # the upper level reaches tau at an offset of 7.2
         up = torch.linspace(0, total, 200, dtype=torch.float64)
-        low = math.log(16 / (1 + 15 * math.exp(-SEPARATION)))  # the upper level of the normalised critic
-        expected_smile = sum(theory.two_level_smile(c + low, SEPARATION, 10.0) for c in up.tolist()) / 200
+        level = float(two_levels(torch.tensor(True)))
+        expected_smile = sum(theory.two_level_smile(c + level, SEPARATION, 10.0) for c in up.tolist()) / 200
         measured = averages("smile", all_pairs(up))[0]
         found.append(Comparison(f"SMILE, macro-average, drift to {total:g}", expected_smile, measured, exact))
     return found
@@ -538,7 +538,7 @@ def _drift_and_noise() -> list[Comparison]:
     still = two_levels(u == v, s).unsqueeze(1)
     first = two_levels(torch.ones(batches, 1, dtype=torch.bool), s)
     mean, spread = theory.two_level_batch(1, 1 / 16, 32, s)
-    truth = theory.one_hot_dv(s)
+    truth = theory.two_level_dv(1, 1 / 16, s)
     z = still.exp().mean((1, 2))
     found = []
     for total in (0.0, -5.0):

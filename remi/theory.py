@@ -159,14 +159,6 @@ def released_cost(lam: float) -> float:
     return -value_at_offset("nwj", released_offset(lam))
 
 
-def one_hot_dv(separation: float, symbols: int = 16) -> float:
-    """Donsker-Varadhan value of a two-level critic on the one-hot problem: log N - log(1 + (N - 1) exp(-s)), in nats.
-
-    s = T on the diagonal minus T off it. Below log N for every finite s: the supremum is not attained.
-    """
-    return math.log(symbols) - math.log1p((symbols - 1) * math.exp(-separation))
-
-
 # ---- Sample sizes (derivation2) ---------------------------------------------
 
 
@@ -230,6 +222,11 @@ def rare_event_mi(bound: float) -> float:
     return math.log(math.cosh(bound))
 
 
+def rare_event_probability(bound: float) -> float:
+    """Probability q = 1 / (1 + exp(2 M)) of the rare event under Q."""
+    return 1 / (1 + math.exp(2 * bound))
+
+
 def relative_variance(bound: float) -> float:
     """Largest Var(exp T) / E[exp T]^2 of any |T| <= M: sinh(M)^2, taken by the rare-event law under Q."""
     return math.sinh(bound) ** 2
@@ -258,7 +255,7 @@ def rare_event_failure(samples: int, bound: float, eps: float, lam: float = 0.0,
         lam: weight of the penalty.
         radius: K.
     """
-    truth, chance = rare_event_mi(bound), 1 / (1 + math.exp(2 * bound))
+    truth, chance = rare_event_mi(bound), rare_event_probability(bound)
     hits = np.arange(min(samples, int(samples * chance + 12 * math.sqrt(samples * chance) + 30)) + 1)
     log_z = np.log((hits * math.exp(bound) + (samples - hits) * math.exp(-bound)) / samples)
     taken_off = log_z + lam * np.maximum(np.abs(log_z + truth) - radius, 0) ** 2
@@ -281,9 +278,7 @@ def rare_event_samples(bound: float, eps: float, delta: float) -> int:
 
 def rare_event_excess(bound: float, batch: int) -> float:
     """How much MINE reads too high on average over batches, in nats: E[-log(mean exp T / Z)] on the rare-event law (Jensen)."""
-    hits, chance = np.arange(batch + 1), 1 / (1 + math.exp(2 * bound))
-    log_z = np.log((hits * math.exp(bound) + (batch - hits) * math.exp(-bound)) / batch)
-    return float(-binom.pmf(hits, batch, chance) @ log_z) - rare_event_mi(bound)
+    return two_level_batch(0.5, rare_event_probability(bound), batch, 2 * bound)[0] - rare_event_mi(bound)
 
 
 def log_penalty_threshold() -> float:
@@ -436,7 +431,8 @@ def two_level_dv(joint: float, marginal: float, s: float) -> float:
 
         -(1 - P(A)) s - log(Q(A) + (1 - Q(A)) exp(-s))
 
-    On the one-hot problem, P(A) = 1 and Q(A) = 1/N: log N - log(1 + (N - 1) exp(-s)).
+    On the one-hot problem, P(A) = 1 and Q(A) = 1/N: log N - log(1 + (N - 1) exp(-s)), below log N for every finite s, so that
+    the supremum is not attained.
     """
     return -(1 - joint) * s - float(logsumexp([0.0, -s], b=[marginal, 1 - marginal]))
 

@@ -98,8 +98,8 @@ def test_offsets_by_hand():
 
 
 def test_one_hot_levels_by_hand():
-    assert theory.one_hot_dv(0.0) == pytest.approx(0)  # a constant critic
-    assert theory.one_hot_dv(math.log(15), 16) == pytest.approx(math.log(8))  # 1 + 15/15 = 2
+    assert theory.two_level_dv(1, 1 / 16, 0.0) == pytest.approx(0)  # a constant critic
+    assert theory.two_level_dv(1, 1 / 16, math.log(15)) == pytest.approx(math.log(8))  # 1 + 15/15 = 2
     assert theory.best_nwj_above_one(2) == pytest.approx(math.log(2) - 0.5)
 
 
@@ -428,7 +428,7 @@ def test_chi_square_by_quadrature():
 
 
 def test_smile_follows_its_offset_beyond_tau():
-    assert theory.two_level_smile(5.0, 8.0, 30.0) == pytest.approx(theory.one_hot_dv(8.0))  # nothing clipped: DV
+    assert theory.two_level_smile(5.0, 8.0, 30.0) == pytest.approx(theory.two_level_dv(1, 1 / 16, 8.0))  # nothing clipped: DV
     assert theory.two_level_smile(50.0, 8.0, 10.0) - theory.two_level_smile(49.0, 8.0, 10.0) == pytest.approx(1)
 
 
