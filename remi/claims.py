@@ -399,8 +399,7 @@ def lambda_3(records: Records) -> tuple[str, bool]:
 
 
 def average_1(records: Records) -> tuple[str, bool]:
-    still, drifting = (theorems.all_pairs(torch.linspace(0, total, 200, dtype=torch.float64)) for total in (0, -5))
-    moved = {name: np.abs(np.subtract(theorems.averages(name, drifting), theorems.averages(name, still))) for name in BOUNDS}
+    moved = {name: np.abs(change) for name, change in theorems.moved_by_drift(-5).items() if name in BOUNDS}
     last = experiments.DERIVATION3.pooled
     costs = {key: max(theory.drift_cost(offsets(record, last)) for record in group) for key, group in records.items()}
     twins = max(cost for key, cost in costs.items() if key.startswith("re"))

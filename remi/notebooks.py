@@ -147,10 +147,7 @@ def refresh(names: Sequence[str] = ()) -> None:
             cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
             for output in cell.get("outputs", []):
                 output.get("data", {}).pop(LIVE, None)
-        text = nbformat.writes(notebook) + "\n"
-        beside = path.with_name(f".{path.stem}.{os.getpid()}.ipynb")
-        beside.write_text(text)
-        beside.replace(path)
+        figures.write(path, nbformat.writes(notebook) + "\n")
         return ""
 
     _raise(_two_at_a_time(one, found(names)))

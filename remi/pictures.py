@@ -337,7 +337,7 @@ ENDS = (  # what the right panel compares: group of runs, label
 def population_value(record: Record) -> float:
     """Donsker-Varadhan value in nats of a one-hot run's last critic, on all pairs; nan where the run diverged."""
     table = torch.as_tensor(record.arrays["table"], dtype=torch.float64)
-    return float(estimators.mine(Scores(table.diagonal(), table)).estimate) if record.ok else math.nan
+    return float(estimators.mine(theorems.every_pair(table)).estimate) if record.ok else math.nan
 
 
 def derivation5(

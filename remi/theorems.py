@@ -70,6 +70,11 @@ def lines(comparisons: Iterable[Comparison]) -> str:
     )
 
 
+def every_pair(T: Tensor) -> Scores:
+    """Critics (..., n, n): the diagonal is joint and every pair marginal, as in the whole population of a one-hot problem."""
+    return Scores(T.diagonal(dim1=-2, dim2=-1), T, rowwise=True)
+
+
 # ---- Theorem 1: dual representations (derivation1) ---------------------------------------------
 
 COUNTS = torch.tensor([[9, 1, 1, 1], [1, 8, 2, 1], [1, 2, 8, 1], [1, 1, 1, 9]])  # of 48 joint pairs; both marginals are uniform
@@ -196,7 +201,7 @@ def _one_hot_critics() -> list[Comparison]:
     def levels(on: Tensor, off: float, symbols: int) -> Scores:
         diagonal = torch.eye(symbols, dtype=torch.bool)
         table = torch.where(diagonal, on.view(-1, 1, 1), off)
-        return Scores(table.diagonal(dim1=-2, dim2=-1), table)
+        return every_pair(table)
 
     separations = torch.tensor([4.0, 8.0, 16.0], dtype=torch.float64)
     dv = estimators.mine(levels(separations, 0.0, 16)).estimate
@@ -250,7 +255,7 @@ def theorem2() -> list[Comparison]:
         comparisons.append(Comparison(f"{name}: log Z of its maximiser, n = 10^6, under the true Q", offset, log_z, allowed))
     x, y = joint[:1000] // 4, joint[:1000] % 4
     matrix = log_ratio[x][:, y]  # all pairs of 1,000 joint samples, at the best critic
-    readings = {"all n^2": Scores(matrix.diagonal(), matrix), "off-diagonal": Scores.from_matrix(matrix)}
+    readings = {"all n^2": every_pair(matrix), "off-diagonal": Scores.from_matrix(matrix)}
     for name, every in readings.items():
         value = float(estimators.get("remine", lam=lam)(every).objective)
         comparisons.append(Comparison(f"ReMINE at T*, n = 1000, {name} pairs", kl, value, 4 * spread / math.sqrt(1000)))
@@ -308,7 +313,7 @@ def _collisions() -> list[Comparison]:
     matrices = [critic(row.unsqueeze(1) == row) for row in x]
     failures = {
         "independent pairs": fails(Scores(critic(x == x), critic(u == v).unsqueeze(1))),
-        "all n^2 pairs": torch.stack([fails(Scores(matrix.diagonal(), matrix)) for matrix in matrices]),
+        "all n^2 pairs": torch.stack([fails(every_pair(matrix)) for matrix in matrices]),
         "off-diagonal pairs": torch.stack([fails(Scores.from_matrix(matrix)) for matrix in matrices]),
     }
     expected = (1.0, 1.0, theory.no_collision(n, symbols))
@@ -382,7 +387,7 @@ def theorem4() -> list[Comparison]:
     x = torch.tensor([math.exp(-3), theory.log_penalty_threshold()], dtype=torch.float64)  # exp(-3): the least with |T| < 2
     penalty = estimators.squared_difference(x.log(), 0.0)
     above_one = torch.ones(16, 16, dtype=torch.float64).fill_diagonal_(1 + math.log(16))
-    above = float(estimators.nwj(Scores(above_one.diagonal(), above_one)).estimate)
+    above = float(estimators.nwj(every_pair(above_one)).estimate)
     found = [
         _at_most(f"flipped bits, |T| >= 1, n = {n}: failures", delta, failures),
         Comparison("d(x, 1) at x = exp(-3), against |x - 1|", 1 - math.exp(-3), float(penalty[0]), 0.0, "<=", printed=True),
@@ -419,8 +424,7 @@ def two_levels(pairs: Tensor, separation: float = SEPARATION, symbols: int = 16)
 
 def all_pairs(offsets: Tensor) -> Scores:
     """A batch per offset C_t, each the whole one-hot population: 16 joint and 256 marginal pairs, critic T + C_t."""
-    T = two_levels(torch.eye(16, dtype=torch.bool)) + offsets.view(-1, 1, 1)
-    return Scores(T.diagonal(dim1=-2, dim2=-1), T, rowwise=True)
+    return every_pair(two_levels(torch.eye(16, dtype=torch.bool)) + offsets.view(-1, 1, 1))
 
 
 def pool(scores: Scores) -> Scores:
@@ -443,6 +447,17 @@ def club(scores: Scores) -> tuple[float, float]:
     return evaluation.macro_average(scores.joint_mean() - scores.marginal_mean()), float(
         pooled.joint_mean() - pooled.marginal_mean()
     )
+
+
+def moved_by_drift(total: float) -> dict[str, tuple[float, float]]:
+    """What offsets from 0 to `total` change in macro- and micro-average of the six losses and of CLUB, in nats.
+
+    Each of 200 batches is the whole one-hot population, so that only the drift acts.
+    """
+    offsets = torch.linspace(0, total, 200, dtype=torch.float64)
+    still, moving = all_pairs(0 * offsets), all_pairs(offsets)
+    change = {name: _difference(averages(name, moving), averages(name, still)) for name in estimators.BOUNDS}
+    return change | {"club": _difference(club(moving), club(still))}
 
 
 def theorem5() -> list[Comparison]:
@@ -491,12 +506,7 @@ def theorem6() -> list[Comparison]:
 
 def _drift_alone() -> list[Comparison]:
     """200 batches, each the whole one-hot population, offsets from 0 to -5: what the drift changes, exactly."""
-    moving = torch.linspace(0, -5, 200, dtype=torch.float64)
-    change = {}
-    for name in estimators.BOUNDS:
-        still, drifted = averages(name, all_pairs(0 * moving)), averages(name, all_pairs(moving))
-        change[name] = _difference(drifted, still)
-    change["club"] = _difference(club(all_pairs(moving)), club(all_pairs(0 * moving)))
+    moving, change = torch.linspace(0, -5, 200, dtype=torch.float64), moved_by_drift(-5)
     found = [  # the paper names these four
         Comparison(f"{label}, {average}-average, moved by drift to -5", 0.1, abs(change[name][k]), 0, ">=", True)
         for name, label in (("mine", "MINE"), ("smile", "SMILE"), ("infonce", "InfoNCE"), ("club", "CLUB"))
@@ -684,17 +694,17 @@ def closed_forms() -> list[Comparison]:
         best = on_labels(top, 10, other=0.0)
         noise = size * torch.randn(4000, 10, 10, dtype=torch.float64, generator=generator).clamp(-1, 1)
         others = torch.where(best > 0, best + noise, floor)
-        value = float(bound(Scores(best.diagonal(), best)).estimate)
-        most = float(bound(Scores(others.diagonal(dim1=-2, dim2=-1), others)).estimate.max())
+        value = float(bound(every_pair(best)).estimate)
+        most = float(bound(every_pair(others)).estimate.max())
         found.append(Comparison(f"CLB, {name} at its best critic with T >= 0", cap, value, exact))
         found.append(Comparison(f"CLB, {name}, best of 4,000 other critics with T >= 0", cap, most, exact, "<="))
     best = on_labels(math.log(10), 10, other=0.0)
-    value = float(estimators.js(Scores(best.diagonal(), best), evaluate="nwj").estimate)
+    value = float(estimators.js(every_pair(best), evaluate="nwj").estimate)
     found.append(Comparison("CLB, JS at its best critic with T >= 0", theory.clb_js(10), value, exact))
 
     levels = torch.linspace(0, 12, 12001, dtype=torch.float64)
     ladder = torch.where(torch.eye(10, dtype=torch.bool), levels.view(-1, 1, 1), 0.0)
-    reading = estimators.get("remine", lam=0.1)(Scores(ladder.diagonal(dim1=-2, dim2=-1), ladder))
+    reading = estimators.get("remine", lam=0.1)(every_pair(ladder))
     value = float(reading.estimate[reading.objective.argmax()])  # a grid of 0.001 nat
     found.append(Comparison("CLB, ReMINE's best critic with T >= 0, weight 0.1", theory.clb_remine(10, 0.1), value, 1e-3))
 
@@ -835,7 +845,7 @@ def finite_optimum() -> list[Comparison]:
         on, off = _best(1.0, 1 / 16, batch, remine).tolist()
         chance, every = _batches(1.0, 1 / 16, batch, on, off)
         table = torch.full((16, 16), off, dtype=torch.float64).fill_diagonal_(on)
-        pooled = estimators.mine(Scores(table.diagonal(), table)).estimate
+        pooled = estimators.mine(every_pair(table)).estimate
         where = f"B = {batch}, lam = {lam}"
         # the ascent stops where the objective is flat to 1e-12: levels within 1e-3, values closer
         found.append(Comparison(f"{where}: T_off", best.off, off, 1e-3))

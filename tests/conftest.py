@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 import torch
 
@@ -23,3 +25,27 @@ def no_workers(monkeypatch):
         raise AssertionError("a worker was started")
 
     monkeypatch.setattr(runs, "_serve", refuse)
+
+
+@pytest.fixture
+def at_once():
+    """Do something in several threads that start together; none may fail."""
+
+    def run(action, threads=4):
+        barrier, failures = threading.Barrier(threads), []
+
+        def one():
+            barrier.wait()
+            try:
+                action()
+            except BaseException as error:
+                failures.append(error)
+
+        started = [threading.Thread(target=one) for _ in range(threads)]
+        for thread in started:
+            thread.start()
+        for thread in started:
+            thread.join()
+        assert not failures
+
+    return run

@@ -1,7 +1,5 @@
 """A checkpoint is what was written, or the one before it, or none; never something else."""
 
-import threading
-
 import numpy as np
 import pytest
 
@@ -86,22 +84,12 @@ def test_it_is_due_after_some_seconds(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("cleared", [False, True])
-def test_two_writers_of_one_state_do_not_collide(tmp_path, cleared):
-    failures = []
-
+def test_two_writers_of_one_state_do_not_collide(tmp_path, cleared, at_once):
     def write():
-        try:
-            for step in range(20):
-                Checkpoints(tmp_path / "one", seconds=0).write(step, state(step))
-                if cleared and step % 3 == 0:
-                    Checkpoints(tmp_path / "one").clear()
-        except Exception as error:
-            failures.append(error)
+        for step in range(20):
+            Checkpoints(tmp_path / "one", seconds=0).write(step, state(step))
+            if cleared and step % 3 == 0:
+                Checkpoints(tmp_path / "one").clear()
 
-    writers = [threading.Thread(target=write) for _ in range(4)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert not failures
+    at_once(write)
     assert cleared or same(Checkpoints(tmp_path / "one").latest(), 19)

@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import socket
-import threading
 
 import pytest
 
@@ -53,23 +52,13 @@ def test_half_a_note_says_nothing(journal, text):
     assert journal.running() == set()
 
 
-def test_processes_that_come_and_go_do_not_collide(journal):
-    failures = []
-
+def test_processes_that_come_and_go_do_not_collide(journal, at_once):
     def come_and_go():
-        try:
-            for _ in range(200):
-                with journal.training(["a"]):
-                    assert journal.running() == {"a"}
-        except BaseException as error:
-            failures.append(error)
+        for _ in range(200):
+            with journal.training(["a"]):
+                assert journal.running() == {"a"}
 
-    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    at_once(come_and_go)
 
 
 def test_a_failure_is_remembered_until_the_run_is_trained(journal):

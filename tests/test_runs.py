@@ -99,27 +99,13 @@ def test_a_flipped_bit_never_gives_a_wrong_number(store, file, every):
 
 
 @pytest.mark.parametrize("before", ["nothing", "good", "damaged"])
-def test_writers_of_one_run_do_not_collide(store, before):
+def test_writers_of_one_run_do_not_collide(store, before, at_once):
     for _ in range(10):
         if before != "nothing":
             saved()
         if before == "damaged":
             (runs.folder(ONE_HOT) / "arrays.npz").write_bytes(b"")
-        barrier, failures = threading.Barrier(4), []
-
-        def write(barrier=barrier, failures=failures):
-            barrier.wait()
-            try:
-                saved()
-            except Exception as error:
-                failures.append(error)
-
-        writers = [threading.Thread(target=write) for _ in range(4)]
-        for writer in writers:
-            writer.start()
-        for writer in writers:
-            writer.join()
-        assert not failures
+        at_once(saved)
         assert runs.load(ONE_HOT).scalars["third"] == 1 / 3
         assert [path for path in store.iterdir() if not path.name.startswith(".damaged")] == [runs.folder(ONE_HOT)]
 
@@ -355,23 +341,10 @@ def test_table_of_a_sweep_that_was_killed_again_and_again_is_that_of_one_that_wa
     assert not checkpoints()
 
 
-def test_two_sweeps_at_once_on_one_store_do_not_collide(store, tmp_path, monkeypatch):
+def test_two_sweeps_at_once_on_one_store_do_not_collide(store, tmp_path, monkeypatch, at_once):
     monkeypatch.setenv("REMI_CHECKPOINT_SECONDS", "0")
     wanted = [replace(ONE_HOT, steps=steps, seed=seed) for steps in (300, 500) for seed in range(2)]
-    failures = []
-
-    def sweep():
-        try:
-            runs.fill(wanted, 1)
-        except Exception as error:
-            failures.append(error)
-
-    sweeps = [threading.Thread(target=sweep) for _ in range(2)]
-    for one in sweeps:
-        one.start()
-    for one in sweeps:
-        one.join()
-    assert not failures
+    at_once(lambda: runs.fill(wanted, 1), threads=2)
     found = [contents(run) for run in wanted]
     monkeypatch.setattr(runs, "STORE", tmp_path / "again")
     for stack in runs.stacks(wanted):
