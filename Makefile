@@ -6,10 +6,10 @@ REMI := $(BIN)/python -m remi
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help paper test notebooks readme lock clean distclean
+.PHONY: help paper test notebooks readme calibration lock clean distclean
 
 help:  ## list the targets
-	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 paper: .venv/.ready  ## every figure, table and verdict; PROFILE=quick (default), desk or paper
 	$(REMI) paper --profile $(PROFILE) $(if $(FORCE),--force)
@@ -27,6 +27,9 @@ notebooks: .venv/.ready  ## re-execute the notebooks in place
 
 readme: .venv/.ready  ## regenerate the table in README.md
 	$(REMI) readme
+
+calibration: .venv/.ready  ## the estimate on tasks with known mutual information; about an hour, goes on where it was
+	$(REMI) calibration
 
 lock:  ## resolve requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

@@ -30,6 +30,18 @@ def main(arguments: list[str] | None = None) -> int:
     paper.add_argument("--profile", default="quick", choices=experiments.PROFILES)
     paper.add_argument("--force", action="store_true", help="train the paper profile even without CUDA")
     commands.add_parser("notebooks", help="execute the notebooks in place at quick").add_argument("names", nargs="*")
+    estimate = commands.add_parser("estimate", help="mutual information of columns of a CSV file, in nats")
+    estimate.add_argument("file", help="CSV with a header, or - for standard input")
+    for name in ("x", "y"):
+        estimate.add_argument(f"--{name}", nargs="+", required=True, metavar="COLUMN")
+    estimate.add_argument("--discrete", nargs="+", default=[], metavar="COLUMN", help="columns of numbers that are codes")
+    estimate.add_argument("--bound", default="remine", help="one of the losses")
+    estimate.add_argument("--seed", type=int, default=0)
+    estimate.add_argument("--bits", action="store_true", help="in bits")
+    estimate.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    calibration = commands.add_parser("calibration", help="the estimate on tasks with known mutual information")
+    calibration.add_argument("--processes", type=int, default=2, help="processes of one thread each")
+    calibration.add_argument("--repeats", type=int, default=4, help="repetitions of every task")
     commands.add_parser("readme", help="refresh the generated part of README from the products")
     commands.add_parser("doctor", help="versions, devices and data found", parents=[reads])
     options = parser.parse_args(arguments)
@@ -141,6 +153,36 @@ def _readme(options: argparse.Namespace) -> None:
     report.readme()
 
 
+def _estimate(options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from remi import estimate_mi
+
+    try:
+        table = pd.read_csv(sys.stdin if options.file == "-" else options.file)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"FILE must be CSV with a header; {options.file}: {' '.join(str(error).split())}") from None
+    for name in ("x", "y"):
+        unknown = [column for column in getattr(options, name) if column not in table]
+        if unknown:
+            raise ValueError(f"--{name} must be among {', '.join(map(str, table))}; got {', '.join(unknown)}")
+    both = set(options.x) & set(options.y)
+    if both:
+        raise ValueError(f"--x and --y must have no column in common; got {', '.join(sorted(both))}")
+    found = estimate_mi(table[options.x], table[options.y], bound=options.bound, seed=options.seed, discrete=options.discrete)
+    found = found.bits if options.bits else found
+    print(json.dumps(found.as_dict(), indent=1) if options.json else found)
+
+
+def _calibration(options: argparse.Namespace) -> None:
+    from remi.calibration import calibrate
+
+    for name in ("processes", "repeats"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} must be at least 1; got {getattr(options, name)}")
+    calibrate(options.repeats, options.processes)
+
+
 COMMANDS = {
     "run": _run,
     "sweep": _sweep,
@@ -149,6 +191,8 @@ COMMANDS = {
     "notebooks": _notebooks,
     "readme": _readme,
     "doctor": _doctor,
+    "estimate": _estimate,
+    "calibration": _calibration,
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,168 @@
+"""From an array, a tensor or a frame to the float32 features that a critic sees; nothing is guessed, cast or dropped."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import ndtri
+from torch import Tensor
+
+Array = np.ndarray[Any, Any]
+FEW = 12  # numbers with so few different values may be codes
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the input."""
+
+    name: str
+    values: Array  # (n,); of a discrete column the index of the level
+    discrete: bool
+
+    def words(self, transform: str) -> str:
+        """What `features` makes of it."""
+        if self.discrete:
+            return f"{self.name}: discrete, {int(self.values.max()) + 1} levels, one-hot"
+        return f"{self.name}: continuous, {WORDS[transform]}"
+
+
+def table(name: str, data: object, rows: str = "n") -> list[tuple[str, Array]]:
+    """Named columns of an array, tensor, frame or series.
+
+    Raises:
+        ValueError: another type, not one- or two-dimensional, empty, a dtype without a meaning here, or fewer than 20 rows.
+    """
+    kinds = "a NumPy array, a tensor, a pandas DataFrame or Series"
+    if isinstance(data, Tensor):
+        if data.is_meta or data.is_sparse or data.is_complex():
+            raise ValueError(f"{name} must be a dense tensor of real numbers; got {data.dtype}, {data.layout}, on {data.device}")
+        data = data.detach().cpu()
+        data = (data.double() if data.is_floating_point() else data).numpy()
+    if isinstance(data, np.ma.MaskedArray):
+        raise ValueError(f"{name} must have no missing values, so that rows stay paired; got a masked array")
+    if isinstance(data, np.ndarray):
+        if data.ndim not in (1, 2):
+            raise ValueError(f"{name} must be ({rows},) or ({rows}, features); got shape {data.shape}")
+        columns = [(name, data)] if data.ndim == 1 else [(f"{name}{i}", column) for i, column in enumerate(data.T)]
+    elif hasattr(data, "to_frame") and hasattr(data, "index"):  # a Series, without importing pandas
+        columns = [(name if data.name is None else str(data.name), data)]  # type: ignore[attr-defined]
+    elif hasattr(data, "iloc") and hasattr(data, "columns"):
+        columns = [(str(label), data.iloc[:, i]) for i, label in enumerate(data.columns)]
+    else:
+        raise ValueError(f"{name} must be {kinds}; got {type(data).__name__}")
+    if not columns:
+        raise ValueError(f"{name} must have at least one column; got shape {getattr(data, 'shape', ())}")
+    names = [label for label, _ in columns]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{name} must have different column names; got {names}")
+    if len(columns[0][1]) < 20:
+        raise ValueError(f"{name} must have at least 20 rows; got {len(columns[0][1])}")
+    return columns
+
+
+def _column(argument: str, name: str, values: Any, asked: bool) -> Column:
+    """Numbers are continuous; truth values, strings and categories are discrete, and so is what was asked for."""
+    where = argument if name == argument else f"{argument} column {name!r}"
+    dtype = values.dtype
+    kind = "category" if str(dtype) == "category" else getattr(dtype, "kind", "O")
+    if kind == "O" and not isinstance(dtype, np.dtype):
+        kind = "U" if str(dtype).startswith("str") else "O"
+    if kind not in ("f", "i", "u", "b", "U", "category"):
+        raise ValueError(f"{where} must be of numbers, truth values, strings or categories; got dtype {dtype}")
+    if hasattr(values, "isna") and bool(values.isna().any()):
+        raise ValueError(f"{where} must have no missing values; got {int(values.isna().sum())} in {len(values)} rows")
+    if kind == "category" or kind == "U" or kind == "b" or asked:
+        array = np.asarray(values, dtype=str) if kind in ("category", "U") else np.asarray(values)
+        if kind == "f" and not np.isfinite(array.astype(float)).all():
+            raise ValueError(f"{where} must be finite; got NaN or inf in {int((~np.isfinite(array)).sum())} of {len(array)} rows")
+        column = Column(name, np.unique(array, return_inverse=True)[1], True)
+        levels = int(column.values.max()) + 1
+        if levels > max(2, len(array) // 5):
+            raise ValueError(f"{where} must have at most a level per 5 rows to be discrete; got {levels} in {len(array)} rows")
+    else:
+        column = Column(name, np.asarray(values, dtype=float), False)
+        bad = ~np.isfinite(column.values)
+        if bad.any():
+            raise ValueError(f"{where} must be finite; got {column.values[bad][0]} in row {int(bad.argmax())}")
+    if column.values.min() == column.values.max():
+        raise ValueError(f"{where} must not be constant; got {np.asarray(values)[0]} in every row")
+    return column
+
+
+def read(tables: Mapping[str, list[tuple[str, Array]]], discrete: object) -> dict[str, list[Column]]:
+    """Columns of each argument; `discrete` names columns, or arguments for all of theirs."""
+    asked = [discrete] if isinstance(discrete, str) else discrete
+    names = [name for table in tables.values() for name, _ in table]
+    if not isinstance(asked, Sequence) or not all(isinstance(name, str) for name in asked):
+        raise ValueError(f"discrete must be a column name or a list of them; got {discrete!r}")
+    for name in asked:
+        if name not in names and name not in tables:
+            raise ValueError(f"discrete must be among {', '.join(dict.fromkeys([*tables, *names]))}; got {name!r}")
+    whole = set(asked) - set(names)
+    return {
+        argument: [_column(argument, name, values, name in asked or argument in whole) for name, values in table]
+        for argument, table in tables.items()
+    }
+
+
+def joined(name: str, first: Any, second: Any) -> Any:
+    """One column of both samples, p above q.
+
+    Raises:
+        ValueError: they are of different types.
+    """
+    kinds = [str(values.dtype) for values in (first, second)]
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        if first.dtype.kind != second.dtype.kind:
+            raise ValueError(f"p and q column {name!r} must be of one kind; got dtypes {kinds[0]} and {kinds[1]}")
+        return np.concatenate([first, second])
+    if kinds[0] != kinds[1] or isinstance(first, np.ndarray) != isinstance(second, np.ndarray):
+        raise ValueError(f"p and q column {name!r} must be of one type; got dtypes {kinds[0]} and {kinds[1]}")
+    import pandas as pd
+
+    return pd.concat([first, second], ignore_index=True)
+
+
+def normal_scores(values: Array) -> Array:
+    """Standard normal quantiles of the ranks; ties share their mean rank."""
+    from scipy.stats import rankdata
+
+    return np.asarray(ndtri((rankdata(values) - 0.5) / len(values)))
+
+
+def standardize(values: Array) -> Array:
+    """Mean 0, standard deviation 1; safe for any finite numbers."""
+    centred = values / np.abs(values).max()
+    centred = centred - centred.mean()
+    return centred / centred.std()
+
+
+def one_hot(levels: Array) -> Array:
+    """(n, levels - 1) standardized indicators of all levels but the first: it would be what the others leave."""
+    hot = (levels[:, None] == np.arange(1, int(levels.max()) + 1)).astype(float)
+    return (hot - hot.mean(0)) / hot.std(0)
+
+
+TRANSFORMS: dict[str, Callable[[Array], Array]] = {
+    "rank": normal_scores,
+    "standardize": standardize,
+    "none": lambda values: values,
+}
+WORDS = {"rank": "normal scores of the ranks", "standardize": "standardized", "none": "as given"}
+
+
+def features(columns: Sequence[Column], transform: str, device: torch.device) -> Tensor:
+    """(n, d) float32 features on a device.
+
+    Mutual information does not change under an invertible map of x alone or of y alone, so any of these is allowed: ranks to
+    normal scores, standardized numbers, and for a discrete column the standardized indicators of all levels but the first.
+
+    Raises:
+        ValueError: there is no such transform.
+    """
+    if transform not in TRANSFORMS:
+        raise ValueError(f"transform must be one of {', '.join(TRANSFORMS)}; got {transform!r}")
+    parts = [one_hot(c.values) if c.discrete else TRANSFORMS[transform](c.values)[:, None] for c in columns]
+    return torch.from_numpy(np.concatenate(parts, 1).astype(np.float32)).to(device)
