@@ -5,7 +5,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--processes", type=int, default=2, help="processes of one thread each")
     paper = commands.add_parser("paper", help="sweep, notebooks, tables, claims and report", parents=[reads])
     paper.add_argument("--profile", default="quick", choices=experiments.PROFILES)
+    paper.add_argument("only", nargs="*", metavar="FIGURE", help="figures and tables to make; default: all, and the report")
     paper.add_argument("--force", action="store_true", help="train the paper profile even without CUDA")
     commands.add_parser("notebooks", help="execute the notebooks in place at quick").add_argument("names", nargs="*")
     estimate = commands.add_parser("estimate", help="mutual information of columns of a CSV file, in nats")
@@ -77,27 +77,19 @@ def _run(options: argparse.Namespace) -> None:
     print(runs.folder(specification))
 
 
-def _selected(options: argparse.Namespace) -> list[Any]:
-    from remi import experiments
-
-    if options.what == "all":
-        return experiments.all_runs(options.profile)
-    return [run for group in experiments.groups(experiments.PLANS[options.what](options.profile)).values() for run in group]
-
-
 def _sweep(options: argparse.Namespace) -> None:
-    from remi import budget, runs
+    from remi import budget, experiments, runs
 
-    todo = runs.missing(_selected(options))
+    todo = runs.missing(experiments.runs_of(options.what, options.profile))
     if todo:
         print(budget.budget(todo, options.processes), flush=True)
     runs.fill(todo, options.processes)
 
 
 def _status(options: argparse.Namespace) -> None:
-    from remi import budget, runs
+    from remi import budget, experiments, runs
 
-    wanted = {runs.folder(run): run for run in _selected(options)}
+    wanted = {runs.folder(run): run for run in experiments.runs_of(options.what, options.profile)}
     loaded = {folder.name: runs.load(run) for folder, run in wanted.items()}
     found = [record for record in loaded.values() if record]
     print(f"{len(found)} of {len(wanted)} runs done in {runs.STORE}, {sum(not record.ok for record in found)} of them diverged")
@@ -137,8 +129,12 @@ def _found(name: str) -> str:
 
 def _paper(options: argparse.Namespace) -> None:
     import remi.report as report
+    from remi import experiments
 
-    report.paper(options.profile, force=options.force)
+    for name in options.only:
+        if name not in experiments.PLANS:
+            raise ValueError(f"FIGURE must be among {', '.join(experiments.PLANS)}; got {name!r}")
+    report.paper(options.profile, options.only, force=options.force)
 
 
 def _notebooks(options: argparse.Namespace) -> None:

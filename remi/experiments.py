@@ -403,9 +403,10 @@ def groups(plans: dict[str, Plan]) -> Groups:
     }
 
 
-def all_runs(profile: str) -> list[Run]:
-    """Every run that any figure or table of the profile needs; duplicates stay."""
-    return [run for plan in PLANS.values() for members in groups(plan(profile)).values() for run in members]
+def runs_of(name: str, profile: str) -> list[Run]:
+    """Every run that a figure or table needs, or for "all" that any of them needs; duplicates stay."""
+    plans = PLANS.values() if name == "all" else [PLANS[name]]
+    return [run for plan in plans for members in groups(plan(profile)).values() for run in members]
 
 
 def _plain(value: object) -> str:

@@ -76,12 +76,13 @@ def execute(path: Path, output: Path, chosen: dict[str, object]) -> None:
     beside.replace(output)
 
 
-def execute_all(profile: str, trained: Sequence[Run]) -> None:
+def execute_all(profile: str, trained: Sequence[Run], names: Sequence[str] = ()) -> None:
     """Execute every notebook at a profile, two at a time, into `build/notebooks/PROFILE`; what is up to date stays.
 
     Args:
         profile: what the notebooks get.
         trained: the runs that they load.
+        names: beginnings of file names; all notebooks when empty.
 
     Raises:
         NotebookError: at least one failed; the message has all of them.
@@ -100,7 +101,7 @@ def execute_all(profile: str, trained: Sequence[Run]) -> None:
         figures.write(stamp, state(path, output, inputs, profile))
         return ""
 
-    _raise(_two_at_a_time(one, found()))
+    _raise(_two_at_a_time(one, found(names)))
 
 
 def fingerprint(trained: Sequence[Run]) -> str:

@@ -6,10 +6,11 @@ import runpy
 import sys
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 
-from remi import budget, experiments, images, notebooks, report, runs, training
+from remi import budget, claims, experiments, figures, images, notebooks, report, runs, training
 from remi.__main__ import COMMANDS, main
 from remi.experiments import PLANS, PROFILES
 from remi.problems import OneHot
@@ -136,7 +137,7 @@ def test_status_counts(what, count, store, capsys):
 
 def test_status_counts_what_is_done_and_what_diverged(store, monkeypatch, capsys):
     wanted = [replace(ONE_HOT, seed=seed) for seed in range(4)]
-    monkeypatch.setattr(experiments, "all_runs", lambda profile: wanted + wanted)
+    monkeypatch.setattr(experiments, "runs_of", lambda name, profile: wanted + wanted)
     for run, status in zip(wanted, ("ok", "diverged", "ok"), strict=False):
         runs.save(run, Outcome(status, {}, {}), 0.0)
     runs.journal().fail([runs.folder(run).name for run in wanted[2:]], "Traceback\nMemoryError: too small\n")
@@ -186,13 +187,31 @@ def test_the_paper_profile_without_cuda_prints_its_cost_and_stops_unless_forced(
     monkeypatch.setattr(training, "device", lambda: torch.device("cpu"))
     monkeypatch.setattr(budget, "seconds_per_step", lambda stack: 1.0)  # ResNet-18 is slow here
     started = []
-    for module, step in ((runs, "fill"), (notebooks, "execute_all"), (report, "assemble")):
+    for module, step in ((runs, "fill"), (notebooks, "execute_all"), (report, "judge"), (report, "assemble")):
         monkeypatch.setattr(module, step, lambda *arguments: started.append(arguments))
     assert main(["paper", "--profile", "paper", *["--force"] * force]) == 1 - force
     captured = capsys.readouterr()
-    assert len(started) == 3 * force
+    assert len(started) == 4 * force
     assert ("hours" in captured.out) == (not force)
     assert ("make paper PROFILE=paper FORCE=1" in captured.err) == (not force)
+
+
+def test_a_part_of_the_paper_is_judged_and_the_rest_untested(store, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(figures, "PRODUCTS", tmp_path)
+    monkeypatch.setattr(runs, "fill", lambda wanted: made.append({run.words.split("-")[0] for run in wanted}))
+    monkeypatch.setattr(runs, "load_or_run", lambda groups: {})
+    monkeypatch.setattr(notebooks, "execute_all", lambda profile, every, names: made.append((profile, names)))
+    monkeypatch.setattr(claims, "all_verdicts", lambda records, profile: pd.DataFrame({"judged": [*records]}))
+    assert main(["paper", "fig3", "fig4"]) == 0
+    assert made == [{"onehot"}, ("quick", ["fig3", "fig4"])]
+    assert [path.name for path in tmp_path.iterdir()] == ["claims.csv"]
+    assert pd.read_csv(tmp_path / "claims.csv").judged.tolist() == ["fig3", "fig4"]
+
+
+def test_an_unknown_figure_is_one_line(capsys):
+    assert main(["paper", "fig9"]) == 1
+    assert "FIGURE must be among fig1, fig2" in capsys.readouterr().err
 
 
 def test_choices_are_the_plans_and_profiles(capsys):

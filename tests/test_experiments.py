@@ -179,7 +179,7 @@ def test_figures_that_share_runs_train_them_once(figure, twin):
 
 
 def test_every_needed_run_is_in_the_sweep():
-    wanted = experiments.all_runs("quick")
+    wanted = experiments.runs_of("all", "quick")
     for plan in PLANS.values():
         for members in groups(plan("quick")).values():
             assert all(run in wanted for run in members[:1] + members[-1:])
@@ -187,7 +187,7 @@ def test_every_needed_run_is_in_the_sweep():
 
 def test_every_run_has_a_loss_that_exists():
     where = device("cpu")
-    for run in experiments.all_runs("quick"):
+    for run in experiments.runs_of("all", "quick"):
         if not (isinstance(run, EncoderRun) and run.steps == 0):
             run.estimator([run], where)
 

@@ -165,7 +165,7 @@ def test_identity_holds_data_sources_and_torch(monkeypatch):
 
 
 def test_every_run_survives_json_and_has_its_own_folder():
-    distinct = {json.dumps(to_json(run), sort_keys=True): run for run in experiments.all_runs("quick")}
+    distinct = {json.dumps(to_json(run), sort_keys=True): run for run in experiments.runs_of("all", "quick")}
     for text, run in distinct.items():
         assert from_json(json.loads(text)) == run
     assert len({runs.folder(run).name for run in distinct.values()}) == len(distinct)

@@ -1,0 +1,99 @@
+"""torch-mist's estimators on the tasks of `make calibration`, each with the seconds that the default of `estimate_mi` took.
+
+    pip install torch-mist
+    python benchmarks/estimates_torch_mist.py [--seeds 0 1] [--estimators smile js]
+
+Both get the same rows and the same features. torch-mist trains on 80% of the rows, 10% of those decide when to stop, and it is
+read on the other 20%; all its settings but the number of iterations are its own. Written: `figures/calibration_torch_mist.csv`.
+"""
+
+import argparse
+import contextlib
+import io
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+import torch
+
+from remi import calibration, columns
+from remi.figures import PRODUCTS, write
+
+PILOT = 100  # iterations that say how long one takes
+ESTIMATORS = ("smile", "js", "nwj", "infonce", "mine")
+
+
+def torch_mist(x: torch.Tensor, y: torch.Tensor, name: str, seed: int, iterations: int) -> float:
+    """Its estimate on held-out rows, in nats."""
+    from torch_mist import estimate_mi
+
+    torch.manual_seed(seed)
+    order = torch.randperm(len(x))
+    train, test = order[: len(x) * 4 // 5], order[len(x) * 4 // 5 :]
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it prints and warns at every call
+        found = estimate_mi(
+            (x[train], y[train]),
+            estimator=name,
+            test_data=(x[test], y[test]),
+            max_iterations=iterations,
+            verbose=False,
+            logger=False,
+        )
+    return float(found[0] if isinstance(found, tuple) else found)
+
+
+def solve(cell: calibration.Cell, name: str) -> dict[str, object]:
+    """One estimate in the time of ours."""
+    ours = calibration.solve(cell)
+    task = next(task for task in calibration.TASKS if task.name == cell.task)
+    drawn = task.draw(np.random.default_rng([cell.seed, cell.n]), cell.n)
+    tables = {key: columns.table(key, values) for key, values in zip(("x", "y"), drawn, strict=True)}
+    described = columns.read(tables, list(task.discrete))
+    x, y = (columns.features(described[key], "rank", torch.device("cpu")) for key in ("x", "y"))
+    start = time.perf_counter()
+    torch_mist(x, y, name, cell.seed, PILOT)
+    each = (time.perf_counter() - start) / PILOT
+    start = time.perf_counter()
+    value = torch_mist(x, y, name, cell.seed, max(PILOT, int(ours["seconds"] / each)))
+    seconds = time.perf_counter() - start
+    return {
+        **{"task": cell.task, "n": cell.n, "estimator": name, "seed": cell.seed, "mi": task.mi, "value": value},
+        **{"seconds": seconds, "default_value": ours["value"], "default_seconds": ours["seconds"]},
+    }
+
+
+def ahead(found: pd.DataFrame) -> pd.Series:
+    """Share of the tasks, per estimator, on which the default's mean absolute error is the smaller one."""
+    errors = found.assign(theirs=(found.value - found.mi).abs().fillna(np.inf), ours=(found.default_value - found.mi).abs())
+    means = errors.groupby(["estimator", "task", "n"])[["theirs", "ours"]].mean()
+    return (means.ours < means.theirs).groupby("estimator").mean()
+
+
+def main() -> None:
+    """Run, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(calibration.SIZES))
+    parser.add_argument("--estimators", nargs="+", default=list(ESTIMATORS), choices=ESTIMATORS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cells = [
+        calibration.Cell(task.name, n, calibration.DEFAULT, seed)
+        for seed in options.seeds
+        for task in calibration.TASKS
+        for n in options.sizes
+    ]
+    found = []
+    for name in options.estimators:
+        for cell in cells:
+            found.append(solve(cell, name))
+            print(*found[-1].values(), flush=True)
+    table = pd.DataFrame(found)
+    write(PRODUCTS / "calibration_torch_mist.csv", table.to_csv(index=False, float_format="%.4g", lineterminator="\n"))
+    print(ahead(table))
+
+
+if __name__ == "__main__":
+    main()
