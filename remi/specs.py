@@ -305,8 +305,8 @@ class EncoderStack:
             runs=len(self.stack),
             steps=run.steps,
             observe={
-                "score_low": lambda scores, indices: scores.marginal.amin((-2, -1)),
-                "score_high": lambda scores, indices: scores.marginal.amax((-2, -1)),
+                "score_low": lambda scores, indices: scores.marginal_range()[0],
+                "score_high": lambda scores, indices: scores.marginal_range()[1],
             },
             keeper=Keeper(checkpoints, batches) if checkpoints else None,
         )
