@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,9 +23,15 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("spec")
     for name, text in (("sweep", "train every missing run of a figure or table"), ("status", "what is done and what is missing")):
         command = commands.add_parser(name, help=text, parents=[reads])
-        command.add_argument("what", nargs="?", default="all", choices=["all", *experiments.PLANS])
+        command.add_argument("what", nargs="?", default="all", choices=["all", *experiments.PLANS, *experiments.OWN])
         command.add_argument("--profile", default="quick", choices=experiments.PROFILES)
-        command.add_argument("--processes", type=int, default=2, help="processes of one thread each")
+        where = command.add_mutually_exclusive_group()
+        where.add_argument("--processes", type=_positive, help="processes of one thread each; 2 without this")
+        if name == "sweep":
+            where.add_argument("--gpus", nargs="+", type=_numbers, metavar="GPU", help="GPUs of this machine: 0 1 3 or 0,1,3")
+            address = "a Ray cluster: local (started here), auto (this machine is a node of it), or host:port"
+            where.add_argument("--ray", metavar="ADDRESS", help=address)
+            command.add_argument("--runs-per-gpu", type=_positive, help="processes that share a GPU; 1 without this")
     paper = commands.add_parser("paper", help="sweep, notebooks, tables, claims and report", parents=[reads])
     paper.add_argument("--profile", default="quick", choices=experiments.PROFILES)
     paper.add_argument("only", nargs="*", metavar="FIGURE", help="figures and tables to make; default: all, and the report")
@@ -59,6 +66,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1; got {text!r}")
+    return int(text)
+
+
+def _numbers(text: str) -> list[int]:
+    if not all(part.isdecimal() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"must be numbers such as 0 1 3 or 0,1,3; got {text!r}")
+    return [int(part) for part in text.split(",")]
+
+
 def _run(options: argparse.Namespace) -> None:
     from remi import runs
     from remi.specs import Run, from_json
@@ -81,9 +100,28 @@ def _sweep(options: argparse.Namespace) -> None:
     from remi import budget, experiments, runs
 
     todo = runs.missing(experiments.runs_of(options.what, options.profile))
+    runner = _runner(options)
     if todo:
-        print(budget.budget(todo, options.processes), flush=True)
-    runs.fill(todo, options.processes)
+        print(budget.budget(todo, runner.processes), flush=True)
+    runs.fill(todo, runner)
+
+
+def _runner(options: argparse.Namespace) -> Any:
+    """Who trains the sweep."""
+    import torch
+
+    from remi import cluster, runs
+
+    if options.ray is not None:
+        return cluster.Ray(options.ray, options.runs_per_gpu or 1)
+    if options.gpus is not None:
+        gpus = [number for part in options.gpus for number in part]
+        runner = runs.Local(options.runs_per_gpu or 1, gpus)
+        torch.cuda.set_device(gpus[0])  # whose time a step takes, in the budget; no other is touched
+        return runner
+    if options.runs_per_gpu:
+        raise ValueError("--runs-per-gpu needs --gpus or --ray")
+    return runs.Local(options.processes or 2)
 
 
 def _status(options: argparse.Namespace) -> None:
@@ -96,7 +134,7 @@ def _status(options: argparse.Namespace) -> None:
     missing = {folder.name: run for folder, run in wanted.items() if loaded[folder.name] is None}
     if missing:
         print(f"{len(runs.journal().running() & missing.keys())} in training now")
-        print(f"missing: {budget.budget(missing.values(), options.processes)}")
+        print(f"missing: {budget.budget(missing.values(), options.processes or 2)}")
     for name, reason in runs.journal().failures().items():
         if name in missing:
             print(f"failed: {missing[name].words}: {(reason.strip().splitlines() or ['the process died'])[-1]}")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from remi import images
 from remi.estimators import BOUNDS, LABELS
 from remi.problems import GaussianStaircase, OneHot
 from remi.specs import CriticRun, EncoderRun, Run
@@ -315,6 +316,13 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
+FOLDER: dict[str, tuple[dict[str, int], str, tuple[int, ...], int]] = {  # ours: epochs, network, its sizes, side in pixels
+    "quick": ({"slb": 2, "clb": 2}, "conv", SMALL_CIFAR[0].hidden, 32),
+    "desk": ({"slb": 10, "clb": 10}, "conv", SMALL_CIFAR[0].hidden, 32),
+    "paper": ({"slb": 40, "clb": 100}, "resnet18", (), 224),  # as CIFAR-10
+}
+
+
 def _sized(plans: dict[str, Plan], profile: str, kind: str) -> dict[str, Plan]:
     check_profile(profile)
     return {name: replace(plan, profile=profile, **SIZES[kind][profile]) for name, plan in plans.items()}
@@ -362,6 +370,29 @@ def table2(profile: str = "quick") -> dict[str, Plan]:
     return _sized({"main": TABLE2}, profile, "images")
 
 
+def folder(profile: str = "quick") -> dict[str, Plan]:
+    """Table 2's losses on the folder of images that `--data` or REMI_DATA names; see `folder_benchmark`."""
+    return {"main": replace(table2(profile)["main"], benchmarks=(folder_benchmark(profile),))}  # type: ignore[call-arg]
+
+
+def folder_benchmark(profile: str = "quick") -> Benchmark:
+    """The folder of images that `--data` or REMI_DATA names, whatever its classes, with what its training takes.
+
+    A batch has as many images as there are classes, as the paper's two have, and at least 10.
+
+    Raises:
+        OSError: there is no such folder, or a file is not an image.
+        ValueError: its two splits have different classes, or one is smaller than a batch.
+    """
+    data = images.DATASETS["folder"]()
+    batch = max(10, data.classes)
+    if min(data.sizes) < batch:
+        raise ValueError(f"a split must hold at least {batch} images, a batch; {images.data_root()} has {data.sizes}")
+    epochs, network, hidden, side = FOLDER[profile]
+    steps = {task: count * (data.sizes[0] // batch) for task, count in epochs.items()}
+    return Benchmark("folder", data.classes, batch, steps, hidden, network, side=side)
+
+
 def derivation3(profile: str = "quick") -> dict[str, Plan]:
     """Averages over batches, on the traces of real trainings."""
     return _sized({"main": DERIVATION3}, profile, "averages")
@@ -393,6 +424,8 @@ PLANS: dict[str, Callable[[str], dict[str, Plan]]] = {
     "derivation5": derivation5,
 }
 
+OWN: dict[str, Callable[[str], dict[str, Plan]]] = {"folder": folder}  # of one's own data: part of no product
+
 
 def groups(plans: dict[str, Plan]) -> Groups:
     """The runs of all plans; a group keeps its key in "main" and is "plan/key" elsewhere."""
@@ -404,8 +437,8 @@ def groups(plans: dict[str, Plan]) -> Groups:
 
 
 def runs_of(name: str, profile: str) -> list[Run]:
-    """Every run that a figure or table needs, or for "all" that any of them needs; duplicates stay."""
-    plans = PLANS.values() if name == "all" else [PLANS[name]]
+    """Every run that a figure or table needs, or for "all" that any of `PLANS` needs; duplicates stay."""
+    plans = PLANS.values() if name == "all" else [{**PLANS, **OWN}[name]]
     return [run for plan in plans for members in groups(plan(profile)).values() for run in members]
 
 

@@ -1,4 +1,4 @@
-"""The run store: specification in, record out, atomic; and the local runner that fills it.
+"""The run store: specification in, record out, atomic; and the sweep that fills it, by default with processes of this machine.
 
 A run is a folder named by readable words and a hash of its whole identity. It appears by one rename, so a reader never
 sees half a record and two writers never collide; it is done when its record validates.
@@ -10,6 +10,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,12 +18,13 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from queue import Empty, Queue
-from typing import Any
+from queue import Queue
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -113,23 +115,23 @@ def save(run: Run, outcome: Outcome, seconds: float) -> None:
     record["sha256"] = _digest(record)
     STORE.mkdir(parents=True, exist_ok=True)
     beside = STORE / f".writing-{uuid.uuid4().hex}"
-    beside.mkdir()  # with the umask's permissions: a store is shared
-    write(beside / "arrays.npz", buffer.getvalue())
-    write(beside / "record.json", json.dumps(record, indent=1, sort_keys=True, allow_nan=False).encode())
-    for _ in range(100):
-        try:
-            beside.rename(path)
-            return
-        except OSError as error:  # a folder is there
-            blocked = error
-        if load(run) is not None:
-            for leftover in beside.iterdir():
-                leftover.unlink()
-            beside.rmdir()
-            return
-        with suppress(FileNotFoundError):  # another writer was faster
-            path.rename(STORE / f".damaged-{path.name}-{uuid.uuid4().hex}")
-    raise blocked
+    try:
+        beside.mkdir()  # with the umask's permissions: a store is shared
+        write(beside / "arrays.npz", buffer.getvalue())
+        write(beside / "record.json", json.dumps(record, indent=1, sort_keys=True, allow_nan=False).encode())
+        for _ in range(100):
+            try:
+                beside.rename(path)
+                return
+            except OSError as error:  # a folder is there
+                blocked = error
+            if load(run) is not None:
+                return
+            with suppress(FileNotFoundError):  # another writer was faster
+                path.rename(STORE / f".damaged-{path.name}-{uuid.uuid4().hex}")
+        raise blocked
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)  # not renamed: half a record on a full disk, or the second of two
 
 
 def load(run: Run) -> Record | None:
@@ -154,19 +156,27 @@ def train(stack: Sequence[Run]) -> None:
     """Train one stack in this process, one thread, and store its records; a long training goes on from its last checkpoint.
 
     A stack that does not fit into memory is trained in halves: no number depends on it.
+
+    Raises:
+        OSError: the store is full or cannot be written; the message names it. What is stored stays as it was.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     names = [folder(run).name for run in stack]
     checkpoints = Checkpoints(STORE / ".checkpoints" / hashlib.sha256("\n".join(names).encode()).hexdigest()[:32])
     started = time.perf_counter()
-    with journal().training(names):
-        outcomes = _outcomes(stack, checkpoints)
-        if outcomes is not None:
-            seconds = (time.perf_counter() - started) / len(stack)
-            for run, outcome in zip(stack, outcomes, strict=True):
-                save(run, outcome, seconds)
-        checkpoints.clear()
+    try:
+        with journal().training(names):
+            outcomes = _outcomes(stack, checkpoints)
+            if outcomes is not None:
+                seconds = (time.perf_counter() - started) / len(stack)
+                for run, outcome in zip(stack, outcomes, strict=True):
+                    save(run, outcome, seconds)
+            checkpoints.clear()
+    except OSError as error:
+        if error.errno and not error.filename:  # a full disk does not say which
+            error.filename = str(STORE)
+        raise
     if outcomes is None:
         torch.cuda.empty_cache()
         half = len(stack) // 2
@@ -211,45 +221,58 @@ def missing(runs: Iterable[Run]) -> list[Run]:
     return [run for run in distinct.values() if load(run) is None]
 
 
-def fill(runs: Iterable[Run], processes: int = 2) -> None:
-    """Train what is missing, in `processes` processes of one thread each; a process that dies is replaced.
+class Runner(Protocol):
+    """Who trains the stacks of a sweep: an executor in the sense of `concurrent.futures`, for one sweep."""
+
+    processes: int  # that train at the same time
+
+    def submit(self, stack: list[Run]) -> "Future[None]":
+        """Train the stack and store its records, later; the future has what went wrong.
+
+        A `RunError` there ends the sweep, since no other attempt would help.
+        """
+
+    def close(self) -> None:
+        """Nothing is trained any more when this returns."""
+
+
+def fill(runs: Iterable[Run], runner: Runner | None = None) -> None:
+    """Train what is missing; a stack that fails is tried again, `ATTEMPTS` times in all.
+
+    Args:
+        runs: the runs; those with a record are not trained.
+        runner: who trains, closed at the end; by default two processes of this machine, see `Local`.
 
     Raises:
-        ValueError: `processes` is not positive.
         RunError: the store cannot be written, or a stack failed repeatedly; the message has the run and the end of the error.
     """
-    if processes < 1:
-        raise ValueError(f"processes must be at least 1, got {processes}")
-    todo = stacks(missing(runs))
-    if not todo:
-        return
-    try:
-        STORE.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=STORE).close()
-    except OSError as error:
-        raise RunError(f"cannot write to the run store {STORE}: {error}") from None
-    queue: Queue[tuple[list[Run], int]] = Queue()
-    for stack in todo:
-        queue.put((stack, 1))
-    failures: list[str] = []
-    with tqdm(total=sum(map(len, todo)), unit="run", disable=None) as progress:
-        stop = threading.Event()
-        started: list[subprocess.Popen[str]] = []
-        servants = [
-            threading.Thread(target=_serve, args=(queue, progress, failures, stop, started), daemon=True)
-            for _ in range(min(processes, len(todo)))
-        ]
-        for servant in servants:
-            servant.start()
+    with closing(runner or Local()) as trainers:
+        todo = stacks(missing(runs))
+        if not todo:
+            return
         try:
-            for servant in servants:
-                servant.join()
-        finally:  # interrupted: no worker outlives the sweep, and nobody starts another
-            stop.set()
-            while any(servant.is_alive() for servant in servants):
-                for worker in started:
-                    worker.kill()
-                time.sleep(0.05)
+            STORE.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=STORE).close()
+        except OSError as error:
+            raise RunError(f"cannot write to the run store {STORE}: {error}") from None
+        failures: list[str] = []
+        with tqdm(total=sum(map(len, todo)), unit="run", disable=None) as progress:
+            pending = {trainers.submit(stack): (stack, 1) for stack in todo}
+            while pending:
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    stack, attempt = pending.pop(future)
+                    failure = future.exception()
+                    if failure is None:
+                        progress.update(len(stack))
+                    elif isinstance(failure, RunError):
+                        raise failure
+                    elif attempt < ATTEMPTS:
+                        pending[trainers.submit(stack)] = stack, attempt + 1
+                    else:
+                        reason = str(failure)[-2000:]
+                        failures.append(f"{stack[0].words} and {len(stack) - 1} more, after {attempt} attempts:\n{reason}")
+                        with suppress(OSError):  # the disk may be full; the sweep says it all the same
+                            journal().fail([folder(run).name for run in stack], reason)
     if not failures:
         failures = [f"{run.words}: trained, but no record" for run in missing(run for stack in todo for run in stack)]
     if failures:
@@ -270,58 +293,118 @@ def load_or_run(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[Record]]:
     return found  # type: ignore[return-value]
 
 
-def _serve(
-    queue: "Queue[tuple[list[Run], int]]",
-    progress: Any,
-    failures: list[str],
-    stop: threading.Event,
-    started: list[subprocess.Popen[str]],
-) -> None:
-    """Feed stacks to one worker process, `python -m remi run -`, until none is left; every process joins `started`."""
-    worker: subprocess.Popen[str] | None = None
-    with tempfile.TemporaryFile("w+") as errors:
-        while not stop.is_set():
-            try:
-                stack, attempt = queue.get_nowait()
-            except Empty:
-                break
-            if worker is None:
-                errors.seek(0)  # the worker writes where this stands
-                errors.truncate()
-                command = [sys.executable, "-m", "remi", "run", "-"]
-                worker = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-                    env={**os.environ, **WORKER_ENVIRONMENT, "REMI_RUNS": str(STORE)},
-                )  # fmt: skip
-                started.append(worker)
-            assert worker.stdin is not None
-            assert worker.stdout is not None
-            try:
-                worker.stdin.write(json.dumps([to_json(run) for run in stack]) + "\n")
-                worker.stdin.flush()
-                answer = worker.stdout.readline()
-            except BrokenPipeError:
-                answer = ""
-            if answer.strip() == "done":
-                progress.update(len(stack))
-                continue
-            worker.kill()
-            worker.communicate()
-            worker = None
-            if attempt < ATTEMPTS:
-                queue.put((stack, attempt + 1))
-                continue
-            errors.seek(0)
-            reason = errors.read()[-2000:]
-            failures.append(f"{stack[0].words} and {len(stack) - 1} more, after {attempt} attempts:\n{reason}")
-            journal().fail([folder(run).name for run in stack], reason)
-        if worker is not None:
-            worker.communicate()
+class Local:
+    """The runner on this machine: worker processes of one thread each; one that dies is replaced.
+
+    Args:
+        processes: how many; with `gpus`, how many for each of them.
+        gpus: numbers of GPUs as PyTorch counts them here; a process sees its own only. None: a process sees what there is.
+
+    Raises:
+        ValueError: `processes` is not positive, or a GPU is not there or named twice.
+    """
+
+    def __init__(self, processes: int = 2, gpus: Sequence[int] | None = None) -> None:
+        if processes < 1:
+            raise ValueError(f"processes must be at least 1, got {processes}")
+        places = [{}] if gpus is None else [{"CUDA_VISIBLE_DEVICES": name} for name in _names(gpus)]
+        self._workers = [Worker(place) for _ in range(processes) for place in places]  # GPUs take turns
+        self._idle: Queue[Worker] = Queue()
+        for worker in self._workers:
+            self._idle.put(worker)
+        self.processes = len(self._workers)
+        self._threads = ThreadPoolExecutor(self.processes)
+        self._futures: list[Future[None]] = []
+
+    def submit(self, stack: list[Run]) -> "Future[None]":
+        """See `Runner`."""
+        self._futures.append(self._threads.submit(self._train, stack))
+        return self._futures[-1]
+
+    def close(self) -> None:
+        """See `Runner`."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        while not all(future.done() for future in self._futures):  # interrupted: no worker outlives the sweep
+            for worker in self._workers:
+                worker.kill()
+            time.sleep(0.05)
+        for worker in self._workers:
+            worker.end()
+
+    def _train(self, stack: list[Run]) -> None:
+        worker = self._idle.get()
+        try:
+            worker.train(stack)
+        finally:
+            self._idle.put(worker)
+
+
+def _names(gpus: Sequence[int]) -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls these GPUs: PyTorch counts those that it names, where it is set."""
+    here = torch.cuda.device_count()
+    if len(set(gpus)) < max(len(gpus), 1) or not set(gpus) <= set(range(here)):
+        raise ValueError(f"gpus must be different ones of the {here} that PyTorch sees, counted from 0; got {list(gpus)}")
+    named = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(here)))
+    return [named.split(",")[gpu].strip() for gpu in gpus]
+
+
+class Worker:
+    """A process `python -m remi run -`, started when it is needed, and again after it died.
+
+    Args:
+        place: what its environment says beside ours and `WORKER_ENVIRONMENT`.
+    """
+
+    def __init__(self, place: Mapping[str, str]) -> None:
+        ours = {"REMI_RUNS": str(STORE), "REMI_SWEEP": str(os.getpid())}
+        self.environment = {**os.environ, **WORKER_ENVIRONMENT, **ours, **place}
+        self._process: subprocess.Popen[str] | None = None
+
+    def train(self, stack: list[Run]) -> None:
+        """Train the stack and store its records.
+
+        Raises:
+            RuntimeError: the process died; the message is what it wrote to its standard error.
+        """
+        if self._process is None:
+            self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the process
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "remi", "run", "-"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=self.environment,
+            )  # fmt: skip
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps([to_json(run) for run in stack]) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if answer.strip() != "done":
+            self.kill()
+            raise RuntimeError(self.end())
+
+    def kill(self) -> None:
+        """At once, whatever it does."""
+        process = self._process  # another thread may be ending it
+        if process is not None:
+            process.kill()
+
+    def end(self) -> str:
+        """Let it end, and hand over what it wrote to its standard error."""
+        if self._process is None:
+            return ""
+        self._process.communicate()
+        self._process = None
+        with self._errors:
+            self._errors.seek(0)
+            return self._errors.read()
 
 
 def serve(lines: Iterable[str]) -> None:
     """The worker's side: a stack per line in, the word "done" per stack out; it ends with the sweep, however that ends."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    sweep = int(os.environ.get("REMI_SWEEP", os.getppid()))  # which may have ended while we were starting
+    threading.Thread(target=_end_with, args=(sweep,), daemon=True).start()
     for line in lines:
         train([from_json(plain) for plain in json.loads(line)])
         print("done", flush=True)

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +38,7 @@ def table2(groups: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     regularizer, `clip` is what the loss clips ("both", "marginal" or "none"), and an untrained encoder has no training MI.
 
     Args:
-        groups: the records of `experiments.table2`; a record says itself to which row it belongs.
+        groups: the records of `experiments.table2` or `experiments.folder`; a record says itself to which row it belongs.
 
     Raises:
         ValueError: a data set is not in `experiments.BENCHMARKS`.
@@ -74,6 +73,8 @@ def _run_row(record: Record) -> dict[str, Any]:
 
 
 def _benchmark(dataset: str) -> Benchmark:
+    if dataset == "folder":
+        return experiments.folder_benchmark()  # classes and batch are the same in every profile
     if dataset not in BENCHMARKS:
         raise ValueError(f"dataset must be one of {', '.join(BENCHMARKS)}; got {dataset!r}")
     return BENCHMARKS[dataset]
@@ -90,7 +91,7 @@ def _variant(row: Mapping[str, Any]) -> str:
 
 def _order(row: Mapping[str, Any]) -> tuple[float, ...]:
     places = zip(
-        (tuple(TASKS), tuple(BENCHMARKS), (*BOUNDS, "untrained"), VARIANTS),
+        (tuple(TASKS), (*BENCHMARKS, "folder"), (*BOUNDS, "untrained"), VARIANTS),
         (row["task"], row["dataset"], row["loss"], _variant(row)),
         strict=True,
     )
@@ -139,7 +140,7 @@ def _cells(table: pd.DataFrame) -> pd.DataFrame:
     for key, cell in runs.groupby([*CELL, "lam"], sort=False, dropna=False):
         row = dict(zip([*CELL, "lam"], key, strict=True))
         ok = cell["status"] == "ok"
-        row |= {"true_mi": _true_mi(row["dataset"]), "n_ok": int(ok.sum()), "n": len(cell)}
+        row |= {"true_mi": _true_mi(str(row["dataset"])), "n_ok": int(ok.sum()), "n": len(cell)}
         for column in (*MI, *ACCURACY):
             values = cell[column].clip(lower=0) if column in ("mi_train", "mi_last_batch") else cell[column]
             measure = "mi" if column == "mi_train" else column
@@ -152,7 +153,6 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-@lru_cache
 def _true_mi(dataset: str) -> float:
     return images.DATASETS[dataset]().true_mi
 

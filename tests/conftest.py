@@ -1,4 +1,6 @@
+import json
 import threading
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -24,7 +26,36 @@ def no_workers(monkeypatch):
     def refuse(*arguments):
         raise AssertionError("a worker was started")
 
-    monkeypatch.setattr(runs, "_serve", refuse)
+    monkeypatch.setattr(runs.Worker, "train", refuse)
+
+
+@pytest.fixture
+def contents():
+    """What may not depend on how a run came to be: a function of the run."""
+    from remi import runs
+
+    def read(run):
+        record = json.loads((runs.folder(run) / "record.json").read_text())
+        return record["scalars"], record["status"], record["identity"], (runs.folder(run) / "arrays.npz").read_bytes()
+
+    return read
+
+
+@pytest.fixture
+def full_disk():
+    """A context in which no file grows beyond some bytes, here and in new processes: every write fails halfway."""
+    import resource  # not on every system
+
+    @contextmanager
+    def full(size):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return full
 
 
 @pytest.fixture

@@ -71,6 +71,15 @@ def test_pickles_are_not_read_or_written(kept):
     assert len(list(kept.folder.iterdir())) == KEPT
 
 
+def test_a_full_disk_leaves_the_states_before(kept, full_disk):
+    with full_disk(1000), pytest.raises(OSError, match="too large"):
+        kept.write(400, {"values": np.zeros(1000)})
+    assert same(kept.latest(), 300)
+    assert len(list(kept.folder.iterdir())) == KEPT
+    kept.write(400, state(400))
+    assert same(kept.latest(), 400)
+
+
 def test_it_is_due_after_some_seconds(tmp_path, monkeypatch):
     now = 0.0
     monkeypatch.setattr("remi.checkpoints.time.monotonic", lambda: now)

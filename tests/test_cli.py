@@ -50,6 +50,13 @@ def test_every_command_explains_itself(command, capsys):
         (["status", "--profile", "huge"], "huge"),
         (["paper", "--profile", "huge"], "huge"),
         (["sweep", "--processes", "two"], "two"),
+        (["sweep", "--processes", "0"], "--processes: must be a whole number of at least 1; got '0'"),
+        (["status", "--processes", "0"], "--processes: must be a whole number of at least 1; got '0'"),
+        (["sweep", "--gpus", "0", "--runs-per-gpu", "0"], "--runs-per-gpu: must be a whole number of at least 1; got '0'"),
+        (["sweep", "--gpus", "0", "first"], "--gpus: must be numbers such as 0 1 3 or 0,1,3; got 'first'"),
+        (["sweep", "--gpus"], "--gpus"),
+        (["sweep", "--gpus", "0", "--processes", "2"], "--processes: not allowed with argument --gpus"),
+        (["sweep", "--ray", "auto", "--gpus", "0"], "--gpus: not allowed with argument --ray"),
         (["run"], "spec"),
     ],
 )
@@ -168,12 +175,58 @@ def little_cifar(monkeypatch):
 
 def test_a_sweep_states_its_cost_before_it_starts(store, little_cifar, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(runs, "fill", lambda wanted, processes: asked.append((capsys.readouterr().out, len(wanted), processes)))
+
+    def fill(wanted, runner):
+        asked.append((capsys.readouterr().out, len(wanted), runner.processes))
+
+    monkeypatch.setattr(runs, "fill", fill)
     assert main(["sweep", "table2", "--profile", "desk"]) == 0
     ((text, count, processes),) = asked
     assert text.startswith("174 runs of 1,680,000 steps in all, about ")
     assert re.search(r"about [0-9.]+ (hours|minutes) with 2 processes on .*, about 67 MB on disk\n$", text)
     assert (count, processes) == (174, 2)
+
+
+@pytest.mark.parametrize("gpus", [["3", "1"], ["3,1"]])
+def test_a_sweep_on_gpus_has_so_many_processes_on_each(gpus, store, monkeypatch, capsys):
+    found = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", found.append)
+    monkeypatch.setattr(runs, "fill", lambda wanted, runner: found.append(runner.processes))
+    assert main(["sweep", "fig1", "--gpus", *gpus, "--runs-per-gpu", "3"]) == 0
+    assert found == [3, 6]
+    assert "with 6 processes on" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--gpus", "0", "2"], "gpus must be different ones of the 2 that PyTorch sees, counted from 0; got [0, 2]"),
+        (["--gpus", "1,1"], "got [1, 1]"),
+        (["--runs-per-gpu", "2"], "--runs-per-gpu needs --gpus or --ray"),
+        (["--ray", "here"], "address must be local, auto or host:port; got 'here'"),
+        (["--ray", "local", "--runs-per-gpu", "20000"], "runs_per_gpu must be from 1 to 10000; got 20000"),
+    ],
+)
+def test_a_place_that_is_not_there_is_one_line(arguments, named, store, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert main(["sweep", "fig1", *arguments]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert named in captured.err
+    assert not store.exists()
+
+
+def test_a_folder_of_images_can_be_swept(store, monkeypatch, capsys):
+    little = replace(images.noise("cifar-10", 60), classes=12)
+    monkeypatch.setitem(images.DATASETS, "folder", lambda: little)
+    assert main(["status", "folder", "--profile", "desk"]) == 0
+    assert capsys.readouterr().out.startswith("0 of 150 runs done")
+    monkeypatch.setattr(runs, "fill", lambda wanted, runner: runs.train(wanted[:2]))
+    assert main(["sweep", "folder", "--profile", "desk"]) == 0
+    assert main(["status", "folder", "--profile", "desk"]) == 0
+    assert "2 of 150 runs done" in capsys.readouterr().out
 
 
 def test_a_sweep_with_nothing_to_do_says_nothing(store, little_cifar, monkeypatch, capsys):

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from remi import experiments
+from remi import experiments, images
 from remi.experiments import PLANS, PROFILES, TABLE2, groups
 from remi.specs import EncoderRun
 from remi.training import device
@@ -203,3 +203,36 @@ def test_a_plan_says_where_the_tasks_differ_in_length():
     text = "cifar-10 (batch 10, 200000 SLB and 500000 CLB steps), cifar-100 (batch 100, 50000 SLB and 75000 CLB steps)"
     assert text in str(PLANS["table2"]("paper")["main"])
     assert "cifar-10 (batch 10, 10000 steps)" in str(PLANS["table2"]("desk")["main"])
+
+
+@pytest.mark.parametrize(
+    ("profile", "steps", "seen_by"),
+    [
+        ("quick", {"slb": 2, "clb": 2}, ("conv", (16, 32, 64, 512), 32)),
+        ("desk", {"slb": 10, "clb": 10}, ("conv", (16, 32, 64, 512), 32)),
+        ("paper", {"slb": 40, "clb": 100}, ("resnet18", (), 224)),
+    ],
+)
+@pytest.mark.parametrize(("classes", "batch"), [(3, 10), (10, 10), (25, 25)])
+def test_a_folder_of_images_is_trained_as_table_2_is(profile, steps, seen_by, classes, batch, monkeypatch):
+    little = replace(images.noise("cifar-10", 60), classes=classes)
+    monkeypatch.setitem(images.DATASETS, "folder", lambda: little)
+    found, of_table2 = (groups(plan(profile)) for plan in (experiments.folder, experiments.table2))
+    losses = {
+        task: dict.fromkeys(
+            key.split("/", 2)[2] for key in of_table2 if key.startswith(task) and (classes == 10 or "clip" not in key)
+        )
+        for task in steps
+    }
+    assert list(found) == [f"{task}/folder/{loss}" for task in steps for loss in losses[task]]
+    for key, members in found.items():
+        for run in members:
+            assert (run.dataset, run.batch, run.train_size) == ("folder", batch, None)
+            assert (run.network, run.hidden, run.side) == seen_by
+            assert run.steps == (0 if "untrained" in key else steps[run.task] * (60 // batch))
+
+
+def test_a_folder_smaller_than_a_batch_is_refused(monkeypatch):
+    monkeypatch.setitem(images.DATASETS, "folder", lambda: images.noise("cifar-10", 9))
+    with pytest.raises(ValueError, match=r"a split must hold at least 10 images, a batch; .* has \(9, 9\)"):
+        experiments.folder()

@@ -30,7 +30,7 @@ ALLOWED = {  # where the order says too little
     "checkpoints": set(),
     "journal": set(),
     "training": {"scores", "estimators", "checkpoints", *SIBLINGS},
-    "experiments": {"estimators", "problems", "specs"},
+    "experiments": {"estimators", "problems", "images", "specs"},
 }
 
 

@@ -3,11 +3,14 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
+from contextlib import closing, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -34,12 +37,6 @@ PYTHON = sys.executable
 def saved(run=ONE_HOT, outcome=OUTCOME):
     runs.save(run, outcome, 1.5)
     return runs.load(run)
-
-
-def contents(run):
-    """What may not depend on how a run came to be."""
-    record = json.loads((runs.folder(run) / "record.json").read_text())
-    return record["scalars"], record["status"], record["identity"], (runs.folder(run) / "arrays.npz").read_bytes()
 
 
 def equal(one, other):
@@ -252,7 +249,7 @@ def test_worker_trains_a_stack_per_line(store, capsys):
     assert not runs.missing([ONE_HOT, ENCODER])
 
 
-def test_a_killed_worker_is_replaced_and_nothing_changes(store, tmp_path, monkeypatch):
+def test_a_killed_worker_is_replaced_and_nothing_changes(store, contents, tmp_path, monkeypatch):
     wanted = [replace(ONE_HOT, steps=steps) for steps in (120, 200, 160)] + [ENCODER]
     for stack in runs.stacks(wanted):
         runs.train(stack)
@@ -260,7 +257,7 @@ def test_a_killed_worker_is_replaced_and_nothing_changes(store, tmp_path, monkey
     started, popen = [], subprocess.Popen
     monkeypatch.setattr(runs, "STORE", tmp_path / "again")
     monkeypatch.setattr(subprocess, "Popen", lambda *command, **how: started.append(popen(*command, **how)) or started[-1])
-    filling = threading.Thread(target=runs.fill, args=(wanted, 1))
+    filling = threading.Thread(target=runs.fill, args=(wanted, runs.Local(1)))
     filling.start()
     while not any(path.name.startswith("onehot") for path in runs.STORE.glob("*")):
         time.sleep(0.01)
@@ -280,8 +277,13 @@ def test_an_interrupted_sweep_ends_at_once_and_takes_its_workers_along(tmp_path,
     script += "from remi.__main__ import main; sys.exit(main(['sweep', 'fig7']))"  # minutes, if nobody stops it
     environment = os.environ | {"REMI_RUNS": str(tmp_path)}
     sweep = subprocess.Popen([PYTHON, "-c", script], env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
+
+    def is_worker(pid):  # importing PyTorch may start other processes
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return b"-m\0remi" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
     children = Path(f"/proc/{sweep.pid}/task")
-    while not (workers := [pid for task in children.glob("*/children") for pid in task.read_text().split()]):
+    while not (workers := [p for task in children.glob("*/children") for p in task.read_text().split() if is_worker(p)]):
         time.sleep(0.05)
         assert sweep.poll() is None
     time.sleep(0.5)
@@ -289,6 +291,15 @@ def test_an_interrupted_sweep_ends_at_once_and_takes_its_workers_along(tmp_path,
     assert "sweep: interrupted" in sweep.communicate(timeout=60)[1]
     assert sweep.returncode == 130
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_worker_whose_sweep_ended_while_it_started_trains_nothing(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    environment = os.environ | {"REMI_RUNS": str(tmp_path), "REMI_SWEEP": str(gone.pid)}
+    stack = json.dumps([to_json(replace(ONE_HOT, steps=10**6))])
+    worker = subprocess.run([PYTHON, "-m", "remi", "run", "-"], env=environment, input=stack, text=True, timeout=60)
+    assert worker.returncode == 1
 
 
 @pytest.mark.slow
@@ -341,10 +352,10 @@ def test_table_of_a_sweep_that_was_killed_again_and_again_is_that_of_one_that_wa
     assert not checkpoints()
 
 
-def test_two_sweeps_at_once_on_one_store_do_not_collide(store, tmp_path, monkeypatch, at_once):
+def test_two_sweeps_at_once_on_one_store_do_not_collide(store, contents, tmp_path, monkeypatch, at_once):
     monkeypatch.setenv("REMI_CHECKPOINT_SECONDS", "0")
     wanted = [replace(ONE_HOT, steps=steps, seed=seed) for steps in (300, 500) for seed in range(2)]
-    at_once(lambda: runs.fill(wanted, 1), threads=2)
+    at_once(lambda: runs.fill(wanted, runs.Local(1)), threads=2)
     found = [contents(run) for run in wanted]
     monkeypatch.setattr(runs, "STORE", tmp_path / "again")
     for stack in runs.stacks(wanted):
@@ -380,15 +391,99 @@ def test_a_stack_that_always_fails_is_named(store, stub, script):
 
 
 @pytest.mark.parametrize("processes", [0, -1])
-def test_a_sweep_without_a_process_is_refused(store, processes):
-    with pytest.raises(ValueError, match="processes"):
-        runs.fill([ONE_HOT], processes)
+def test_a_sweep_without_a_process_is_refused(processes):
+    with pytest.raises(ValueError, match=f"processes must be at least 1, got {processes}"):
+        runs.Local(processes)
 
 
-def test_a_sweep_that_leaves_runs_missing_is_an_error(store, monkeypatch):
-    monkeypatch.setattr(runs, "_serve", lambda *arguments: None)  # a worker that says it is done, and is not
+@pytest.mark.parametrize("gpus", [[], [0, 4], [-1], [1, 1]])
+def test_a_gpu_that_is_not_there_is_named(gpus, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    with pytest.raises(ValueError, match=rf"different ones of the 4 that PyTorch sees.*got {re.escape(str(gpus))}"):
+        runs.Local(1, gpus)
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"), [(None, "1 1 3 3"), ("", "1 1 3 3"), ("7, GPU-b,5,GPU-d", "GPU-b GPU-b GPU-d GPU-d")]
+)
+def test_every_worker_sees_one_gpu(visible, names, store, stub, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    stub(f"while read stack; do echo $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS $REMI_RUNS >>{tmp_path}/seen; echo done; done")
+    runner = runs.Local(2, [3, 1])
+    with closing(runner):
+        for future in [runner.submit([ONE_HOT]) for _ in range(4)]:
+            assert future.result() is None
+    seen = sorted(line.split() for line in (tmp_path / "seen").read_text().splitlines())
+    assert seen == [[name, "1", str(store)] for name in names.split()]
+    assert runner.processes == 4
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_processes_share_a_gpu(store, contents, tmp_path, monkeypatch):
+    wanted = [replace(ONE_HOT, steps=steps) for steps in (120, 200, 160)]
+    runs.fill(wanted, runs.Local(2, [0]))
+    found = [contents(run) for run in wanted]
+    monkeypatch.setattr(runs, "STORE", tmp_path / "again")
+    runs.fill(wanted, runs.Local(1))
+    assert [contents(run) for run in wanted] == found
+
+
+def test_a_sweep_that_leaves_runs_missing_is_an_error(store, stub):
+    stub("while read stack; do echo done; done")  # it says so
     with pytest.raises(runs.RunError, match=ONE_HOT.words):
         runs.fill([ONE_HOT])
+
+
+def test_a_runner_says_what_ends_the_sweep(store):
+    class Nowhere:
+        processes, closed = 1, False
+
+        def submit(self, stack):
+            future = Future()
+            future.set_exception(runs.RunError("no machine"))
+            return future
+
+        def close(self):
+            self.closed = True
+
+    runner = Nowhere()
+    with pytest.raises(runs.RunError, match=r"^no machine$"):
+        runs.fill([ONE_HOT], runner)
+    assert runner.closed
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_behind(store, full_disk):
+    with full_disk(1000), pytest.raises(OSError, match=f"too large.*{store}"):
+        runs.train([ONE_HOT])
+    assert runs.load(ONE_HOT) is None
+    assert not list(store.iterdir())
+    whole = saved()
+    with full_disk(200), pytest.raises(OSError, match="too large"):
+        saved()
+    assert equal(runs.load(ONE_HOT), whole)
+    assert list(store.iterdir()) == [runs.folder(ONE_HOT)]
+
+
+@pytest.mark.slow
+def test_a_sweep_on_a_full_disk_says_so_and_goes_on_when_there_is_room(store, contents, full_disk, tmp_path, monkeypatch):
+    monkeypatch.setenv("REMI_CHECKPOINT_SECONDS", "0")
+    run = replace(ENCODER, steps=300, hidden=(4, 4))
+    runs.train([run])
+    expected = contents(run)
+    size = (runs.folder(run) / "arrays.npz").stat().st_size
+    monkeypatch.setattr(runs, "STORE", tmp_path / "full")
+    monkeypatch.setattr(runs, "ATTEMPTS", 1)  # the start of a process takes seconds
+    with full_disk(size - 1), pytest.raises(runs.RunError, match=f"after 1 attempts:\n.*too large.*{runs.STORE}"):
+        runs.fill([run], runs.Local(1))
+    assert runs.missing([run])
+    assert "too large" in runs.journal().failures()[runs.folder(run).name]
+    runs.fill([run], runs.Local(1))
+    assert contents(run) == expected
+    assert {path.name for path in runs.STORE.iterdir()} <= {runs.folder(run).name, ".checkpoints"}
 
 
 def test_a_store_that_cannot_be_written_is_named_before_training(tmp_path, monkeypatch, no_workers):

@@ -283,6 +283,18 @@ def cifar(request, monkeypatch):
     return plans, {key: [synthetic(run) for run in members] for key, members in experiments.groups(plans).items()}
 
 
+def test_a_folder_of_images_has_a_table(monkeypatch):
+    little = replace(images.noise("cifar-10", 60), classes=12)
+    monkeypatch.setitem(images.DATASETS, "folder", lambda: little)
+    groups = experiments.groups(experiments.folder("desk"))
+    frame = tables.table2({key: [synthetic(run) for run in members] for key, members in groups.items()})
+    assert len(frame) == 2 * 3 * (6 + 6 * 3 + 1)  # tasks, seeds; losses, twins at three weights, untrained
+    cells = tables.summary(frame)
+    assert set(cells.dataset) == {"folder"}
+    assert cells.true_mi.unique() == pytest.approx(little.true_mi, abs=1e-6)
+    assert cells.filter(like="published").isna().all(axis=None)
+
+
 def test_cifar_stands_beside_the_published_numbers(cifar):
     plans, groups = cifar
     profile, found = plans["main"].profile, tables.summary(tables.table2(groups))
