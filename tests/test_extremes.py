@@ -59,7 +59,7 @@ def oracle(
     evaluate="eq8",
     penalty="log",
 ):
-    """The five numbers of a reading; the derivatives of its objective by j (n,), and by m (rows, k) as two parts to add."""
+    """A reading, the derivatives of its objective by j (n,) and m (rows, k), and the largest number in the latter."""
     family, both = name.removeprefix("re"), clip == "both"
     flat, flat_kept, shape = m.ravel(), m_kept.ravel(), m.shape
     weigh_j, weigh_m = j_kept / j_kept.sum(), flat_kept / flat_kept.sum()
@@ -95,10 +95,10 @@ def oracle(
     estimate = joint - marginal
     if family == "js":
         estimate = mean_j - (exp(log_z) - 1 if evaluate == "eq8" else exp(log_z - 1))
-    off = lam * (normalizer - target) if name.startswith("re") else 0.0
-    objective = joint - marginal - off * (normalizer - target)
-    parts = np.stack([-by_m, -2 * off * normalizer_by_m]).reshape(2, *shape)
-    return Reading(estimate, objective, joint, marginal, normalizer), by_j, parts
+    weight, off = (lam, normalizer - target) if name.startswith("re") else (0.0, 0.0)
+    reading = Reading(estimate, joint - marginal - weight * off**2, joint, marginal, normalizer)
+    made_of = abs(by_m).max() + 2 * weight * max(1, abs(normalizer), abs(target)) * abs(normalizer_by_m).max()
+    return reading, by_j, (-by_m - 2 * weight * off * normalizer_by_m).reshape(shape), made_of
 
 
 # ---- Scores that hurt ---------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def wrong(name, chosen, scores):
             if not (math.isnan(got.estimate) and got.objective == 0 and not by_j.any() and not by_m.any()):
                 found.append(f"run {run}, without a joint pair: {got}")
             continue
-        wanted, wanted_by_j, parts = oracle(name, j, m, j_kept, m_kept, row_kept, **chosen)
+        wanted, wanted_by_j, wanted_by_m, made_of = oracle(name, j, m, j_kept, m_kept, row_kept, **chosen)
         largest = max(1.0, abs(j[j_kept]).max(), abs(m[m_kept]).max(), abs(m[row_kept]).max())
         scale = max([largest, math.log(m.size), *(abs(value) for value in wanted if abs(value) < info.max)])
         for field, value, want in zip(Reading._fields, got, wanted, strict=True):
@@ -184,8 +184,8 @@ def wrong(name, chosen, scores):
         # the scores themselves are known to half a unit in their last place, and a softmax inherits that
         share = 1e-5 + info.eps * largest
         for side, value, want, magnitude in (
-            ("joint", by_j, wanted_by_j, abs(wanted_by_j).max()),
-            ("marginal", by_m, parts.sum(0), abs(parts).max()),
+            ("joint", by_j, wanted_by_j, 1.0 / j_kept.sum()),
+            ("marginal", by_m, wanted_by_m, made_of),
         ):
             if side == "marginal" and abs(wanted.objective) > info.max / 8:
                 continue  # see `test_where_the_second_term_overflows...`
@@ -238,13 +238,13 @@ def test_oracle_is_the_naive_formula_and_its_derivative(name, chosen):
         return formula(name, list(j), list(m.flat), list(m), **chosen).objective
 
     wanted = formula(name, list(j), list(m.flat), list(m), **chosen)
-    found, by_j, parts = oracle(name, j, m, *every, **chosen)
+    found, by_j, by_m, _ = oracle(name, j, m, *every, **chosen)
     assert found == pytest.approx(wanted, rel=1e-12)
     step = 1e-6
     for place in np.ndindex(m.shape):
         moved = [m + sign * step * (np.indices(m.shape).transpose(1, 2, 0) == place).all(-1) for sign in (1, -1)]
         slope = (objective(j, moved[0]) - objective(j, moved[1])) / 2 / step
-        assert parts.sum(0)[place] == pytest.approx(slope, abs=1e-8)
+        assert by_m[place] == pytest.approx(slope, abs=1e-8)
     for place in range(6):
         moved = [j + sign * step * (np.arange(6) == place) for sign in (1, -1)]
         assert by_j[place] == pytest.approx((objective(moved[0], m) - objective(moved[1], m)) / 2 / step, abs=1e-8)
