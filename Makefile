@@ -6,7 +6,7 @@ REMI := $(BIN)/python -m remi
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help paper test notebooks readme calibration lock clean distclean
+.PHONY: help paper test verify notebooks readme calibration lock clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: .venv/.ready  ## lint, types, tests, and every notebook against its stored
 	$(REMI) sweep all --profile quick
 	$(BIN)/pytest
 	$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout=3600 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+verify: .venv/.ready  ## the robustness tests at full length (half an hour); their counts in figures/verify.csv
+	$(BIN)/pytest --long -m verify
 
 notebooks: .venv/.ready  ## re-execute the notebooks in place
 	$(REMI) notebooks

@@ -1,3 +1,7 @@
+"""Fixtures of several test files, and `--long`: the tests marked `verify` at full length, with their counts in a product."""
+
+import csv
+import io
 import json
 import threading
 from contextlib import contextmanager
@@ -6,6 +10,34 @@ import pytest
 import torch
 
 torch.set_num_threads(1)  # as every training process does: bits are compared
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="the tests marked verify at full length; writes figures/verify.csv")
+
+
+@pytest.fixture(scope="session")
+def long(request):
+    """True when the tests marked `verify` run at full length."""
+    return request.config.getoption("--long")
+
+
+@pytest.fixture(scope="session")
+def tally(long):
+    """Count what a check tried; what it lost fails the test, by name. With `--long` the counts become figures/verify.csv."""
+    rows = []
+
+    def count(check, unit, tried, lost=()):
+        rows.append((check, unit, tried, tried - len(lost), len(lost)))
+        assert not lost, f"{check}: lost {len(lost)} of {tried}, first {lost[0]}"
+
+    yield count
+    if long:
+        from remi import figures
+
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("check", "unit", "tried", "survived", "lost"), *sorted(rows)])
+        figures.write(figures.folder("quick") / "verify.csv", text.getvalue())
 
 
 @pytest.fixture

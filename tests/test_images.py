@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from torchvision import datasets
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
-from remi.images import DATASETS, digit_pairs, digits, noise, normalized, read_folder
+from remi.images import DATASETS, _photographs, digit_pairs, digits, noise, normalized, read_folder
 
 each_dataset = pytest.mark.parametrize("name", ["digits", "digit-pairs"])
 
@@ -261,6 +261,33 @@ def test_a_wrong_checksum_is_named(archive, monkeypatch, capsys):
     monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", "0" * 32)
     with pytest.raises(OSError, match=r"cifar-10: .*cifar-10-python.tar.gz with MD5 0{32} in .*corrupted"):
         DATASETS["cifar-10"]()
+
+
+class Payload:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('executed')",)
+
+
+def test_a_batch_that_somebody_changed_is_not_unpickled(archive, root, capsys):
+    """CIFAR comes as pickles in a tar file: torchvision opens both only when their MD5 is the one that it states."""
+    pixels, _ = archive
+    DATASETS["cifar-10"]()
+    (root / "cifar-10-batches-py/data_batch_1").write_bytes(pickle.dumps(Payload()))
+    _photographs.cache_clear()
+    data = DATASETS["cifar-10"]()  # unpacked again
+    assert np.array_equal(torch.cat([data.train_images, data.test_images]).flatten(1).numpy(), pixels)
+
+
+def test_an_archive_that_somebody_changed_is_not_unpacked(archive, root, capsys):
+    evil = root / "evil"
+    evil.write_bytes(pickle.dumps(Payload()))
+    with tarfile.open(root / "server/cifar.tar.gz", "w:gz") as packed:
+        packed.add(evil, "cifar-10-batches-py/data_batch_1")
+        packed.add(evil, "../outside")
+    with pytest.raises(OSError, match="could not be downloaded"):
+        DATASETS["cifar-10"]()
+    assert not (root / "cifar-10-batches-py").exists()
+    assert not (root.parent / "outside").exists()
 
 
 def test_cifar_that_cannot_be_had_is_one_clear_error(archive, root, capsys):

@@ -1,6 +1,8 @@
 """The notebooks are what nbval can compare, and executing them fails loudly."""
 
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import nbformat
 import pytest
 
 from remi import figures, notebooks, runs
+from remi.__main__ import main
 from remi.problems import OneHot
 from remi.specs import CriticRun, Outcome
 
@@ -93,6 +96,36 @@ def test_a_failing_cell_leaves_no_notebook(small, tmp_path):
     with pytest.raises(notebooks.NotebookError, match=r"small.ipynb failed(.|\n)*size is negative"):
         notebooks.execute(small, tmp_path / "out" / "out.ipynb", {"size": -1})
     assert list((tmp_path / "out").iterdir()) == []
+
+
+FULL = "No space left on device"
+PROBLEMS = {  # what the cell does; where the executed notebook is written to; what the error says
+    "a killed kernel": ("import os\nos.kill(os.getpid(), 9)", None, "[Kk]ernel died"),
+    "a disk that is full": ("print(size)", "/dev/full", FULL),
+    "a product on a disk that is full": ("import pathlib\npathlib.Path('/dev/full').write_text('1')", None, FULL),
+}
+
+
+@pytest.mark.verify
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_a_problem_is_an_exit_status_and_leaves_no_notebook(problem, small, tmp_path, monkeypatch, capsys, tally):
+    cell, target, message = PROBLEMS[problem]
+    notebook = nbformat.read(small, as_version=4)
+    notebook.cells[1].source = cell
+    nbformat.write(notebook, small)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(notebooks, "EXECUTED", tmp_path / "build")
+    output, before = tmp_path / "build/refresh/small.ipynb", small.read_bytes()
+    output.parent.mkdir(parents=True)
+    if target:
+        output.with_name(f".small.{os.getpid()}.ipynb").symlink_to(target)  # where it is written before it has its name
+    assert main(["notebooks"]) == 1
+    error = capsys.readouterr().err
+    assert "small.ipynb failed" in error
+    assert re.search(message, error)
+    left = list(output.parent.iterdir())
+    tally(f"a notebook and {problem}", "execution", 1, left + [small] * (small.read_bytes() != before))
 
 
 def test_only_what_changed_is_executed_again(small, tmp_path, store, monkeypatch):

@@ -145,6 +145,23 @@ def test_text_of_products_is_escaped(html):
     assert "its &lt;target&gt;." in html
 
 
+def test_whatever_a_product_says_is_escaped(products):
+    """Names of runs, claims, data sets and devices may come from somebody else's machine."""
+    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    environment = {"python": evil, "torch": evil, "device": evil, "device_name": evil}
+    record = dict.fromkeys(("profile", "seeds", "runs", "version", "caption"), evil)
+    record |= {"environment": [environment], "data": {evil: evil}}
+    for name in ("fig2", "table2"):
+        (products / f"{name}.json").write_text(json.dumps(record))
+    summary = products / "table2_summary.csv"
+    summary.write_text(SUMMARY + f"{evil},{evil},{evil},True,{evil},{evil},{evil},2.302,{evil},{evil},1.0,,,,,,,,\n")
+    with (products / "claims.csv").open("a", newline="") as file:
+        csv.writer(file).writerow([evil] * 5 + ["holds", evil])
+    page_with_it = page.build(products, "quick")
+    test_nothing_is_requested_and_nothing_runs(page_with_it)
+    assert page_with_it.count("&lt;script&gt;alert(1)") > 15
+
+
 def test_verdicts_are_counted(pristine, html):
     claims = page._rows(pristine / "claims.csv")
     assert page.count(claims) == "Of 6 statements, 3 hold, 2 fail and 1 is untested."

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from remi import experiments, images, runs, tables
+from remi import experiments, images, runs
 from remi.problems import GaussianStaircase, OneHot
 from remi.specs import CriticRun, EncoderRun, Outcome, from_json, to_json
 
@@ -300,56 +300,6 @@ def test_a_worker_whose_sweep_ended_while_it_started_trains_nothing(tmp_path):
     stack = json.dumps([to_json(replace(ONE_HOT, steps=10**6))])
     worker = subprocess.run([PYTHON, "-m", "remi", "run", "-"], env=environment, input=stack, text=True, timeout=60)
     assert worker.returncode == 1
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for the workers in /proc")
-def test_table_of_a_sweep_that_was_killed_again_and_again_is_that_of_one_that_was_not(store, tmp_path, monkeypatch):
-    cell = EncoderRun("mine", 10, 858, "adam", 1e-3, (16, 512))  # 6 epochs
-    cells = [cell, replace(cell, loss="nwj"), replace(cell, loss="resmile", lam=0.1, options={"clip": "both"})]
-    wanted = [replace(run, seed=seed) for run in cells for seed in range(3)]
-    script = "import json, sys; from remi import runs, specs; runs.fill(map(specs.from_json, json.load(sys.stdin)))"
-
-    def sweep():
-        environment = os.environ | {"REMI_RUNS": str(tmp_path / "killed"), "REMI_CHECKPOINT_SECONDS": "0"}
-        process = subprocess.Popen([PYTHON, "-c", script], env=environment, stdin=subprocess.PIPE, text=True)
-        json.dump([to_json(run) for run in wanted], process.stdin)
-        process.stdin.close()
-        return process
-
-    def workers(process):
-        return [int(pid) for task in Path(f"/proc/{process.pid}/task").glob("*/children") for pid in task.read_text().split()]
-
-    def checkpoints():
-        return set((tmp_path / "killed").glob(".checkpoints/*/*.npz"))
-
-    def table():
-        return tables.table2({"all": [runs.load(run) for run in wanted]}).to_csv()
-
-    for stack in runs.stacks(wanted):
-        runs.train(stack)
-    expected = table()
-    for kill in ("a worker and the sweep", "the sweep"):
-        before, process = checkpoints(), sweep()
-        while not checkpoints() - before:  # it has come further than the sweep before
-            time.sleep(0.01)
-            assert process.poll() is None
-        left = workers(process)
-        if kill != "the sweep":
-            os.kill(left[0], signal.SIGKILL)
-            time.sleep(0.3)
-        process.kill()
-        process.wait()
-        for _ in range(200):
-            if not any(Path(f"/proc/{pid}").exists() for pid in left):
-                break
-            time.sleep(0.05)
-        else:
-            pytest.fail("an orphan trains on")
-    assert sweep().wait() == 0
-    monkeypatch.setattr(runs, "STORE", tmp_path / "killed")
-    assert table() == expected
-    assert not checkpoints()
 
 
 def test_two_sweeps_at_once_on_one_store_do_not_collide(store, contents, tmp_path, monkeypatch, at_once):

@@ -1,6 +1,7 @@
 """One loop for every figure: updates are PyTorch's, runs in a stack never meet, and divergence is data."""
 
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from remi import estimators
+from remi import estimators, runs, tables
 from remi.checkpoints import Checkpoints
 from remi.critics import Linear, initialize, mlp
 from remi.images import DATASETS, noise
@@ -164,6 +165,74 @@ def test_a_run_that_diverges_is_frozen_at_the_step_before(optimizer, hurt):
     assert history.traces["objective"][1, 5].isfinite() == (hurt is nan_gradient)  # the step that broke it is in the trace
 
 
+POISONED = EncoderRun("remine", 10, 6, "adam", 1e-3, (16, 16), lam=0.1)
+
+
+def poison(monkeypatch, what, victim, when):
+    """From now on one run of a stack gets a nan into its data, scores or gradient in one step."""
+    scores, differentiate, calls = EncoderStack.scores, FlatParameters.differentiate, []
+
+    def poisoned_scores(stack, images, labels):
+        calls.append(images.ndim > 2)  # the test split comes without a dimension of runs
+        hit = images.ndim > 2 and sum(calls) == when + 1
+        if hit and what == "data":
+            images = images.clone()
+            images[victim, 3, 5] = torch.nan
+        found = scores(stack, images, labels)
+        if hit and what == "scores":
+            spot = torch.zeros_like(found.marginal)
+            spot[victim, 0, 1] = torch.nan
+            found = replace(found, marginal=found.marginal + spot)
+        return found
+
+    def poisoned_gradient(parameters, loss):
+        differentiate(parameters, loss)
+        if what == "gradient" and sum(calls) == when + 1:
+            parameters.gradient[victim, 7] = torch.nan
+
+    monkeypatch.setattr(EncoderStack, "scores", poisoned_scores)
+    monkeypatch.setattr(FlatParameters, "differentiate", poisoned_gradient)
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("what", ["data", "scores", "gradient"])
+def test_a_nan_freezes_its_own_run_within_the_step_and_the_tables_count_it(what, store, monkeypatch, long, tally):
+    rng, tries, lost, stack = np.random.default_rng(0), 30 if long else 3, [], [replace(POISONED, seed=seed) for seed in range(4)]
+    healthy, step = POISONED.train(stack, CPU), Loop.step
+    for _ in range(tries):
+        (victim, when), frozen, reads = rng.integers((len(stack), POISONED.steps)), [], []
+
+        def watched(loop, *batch, frozen=frozen, reads=reads):
+            with HostReads() as found:
+                step(loop, *batch)
+            reads.append(found.count)
+            frozen.append(~loop.alive.clone())
+
+        with monkeypatch.context() as patch:
+            poison(patch, what, victim, when)
+            patch.setattr(Loop, "step", watched)
+            outcomes = POISONED.train(stack, CPU)
+        expected = torch.zeros(POISONED.steps, len(stack), dtype=torch.bool)
+        expected[when:, victim] = True
+        for run, outcome in zip(stack, outcomes, strict=True):
+            runs.save(run, outcome, 1.0)
+        records = [runs.load(run) for run in stack]
+        table = tables.table2({"all": records})
+        row, hurt = tables.summary(table).iloc[0], records[victim]
+        reason = (hurt.status, hurt.scalars["diverged_at"], table["status"][victim])
+        if not (
+            torch.equal(torch.stack(frozen), expected)
+            and not any(reads)
+            and all(same(outcomes[run], healthy[run]) for run in range(len(stack)) if run != victim)
+            and reason == ("diverged", when, f"diverged at step {when}")
+            and (row["n_ok"], row["n"]) == (len(stack) - 1, len(stack))
+            and np.isfinite(hurt.scalars["diverged_joint_term"]) == (what != "data")
+        ):
+            lost.append(f"run {victim}, step {when}: {reason}, {row['n_ok']} of {row['n']}")
+        shutil.rmtree(runs.STORE)
+    tally(f"a nan in the {what} of one run", "training of a stack", tries, lost)
+
+
 @each_optimizer
 def test_a_batch_without_a_joint_pair_changes_nothing_and_is_counted(optimizer):
     def hurt(step, joint, marginal):
@@ -185,6 +254,21 @@ def test_digits_without_two_of_a_kind_are_skipped():
     outcome = EncoderRun.train([replace(ENCODER, batch=3, steps=50)], CPU)[0]
     assert outcome.scalars["n_skipped"] == (outcome.arrays["pairs"] == 0).sum() > 25  # 3 digits differ 72 times in 100
     assert outcome.status == "ok"
+
+
+HOST_READS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "equal", "unique_dim"}
+
+
+class HostReads(TorchDispatchMode):
+    """Counts operations whose result the host has to wait for, on whatever device."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function.name().removeprefix("aten::").split(".")[0] in HOST_READS
+        return function(*args, **(kwargs or {}))
 
 
 class KilledError(Exception):
@@ -331,21 +415,6 @@ def test_devices_agree(optimizer):
     assert torch.equal(cuda.diverged_at, cpu.diverged_at)
     for name in COLUMNS:
         assert_close(cuda.traces[name], cpu.traces[name], rtol=1e-4, atol=1e-4, equal_nan=True)
-
-
-HOST_READS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "equal", "unique_dim"}
-
-
-class HostReads(TorchDispatchMode):
-    """Counts operations whose result the host has to wait for, on whatever device."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += function.name().removeprefix("aten::").split(".")[0] in HOST_READS
-        return function(*args, **(kwargs or {}))
 
 
 def loop_of(run, where):
