@@ -416,3 +416,59 @@ def _ends(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     axes.set(title="Batch 32: the last critics, on all pairs", ylabel="nats", xlim=(-0.5, 5.5))
     axes.set(ylim=(-18, 4), yticks=range(-15, 1, 5))
     return pd.concat(rows)
+
+
+# ---- Training with the losses (tutorial2) ---------------------------------------------
+
+
+def tutorial2(
+    estimates: Mapping[tuple[str, bool], np.ndarray],
+    accuracies: Mapping[tuple[str, bool], float],
+    true_mi: float,
+    span: int = 50,
+) -> tuple[Figure, pd.DataFrame]:
+    """Estimates while encoders are trained with NWJ, SMILE and their twins, and what the encoders then know.
+
+    Args:
+        estimates: nats, a value per step, by loss and whether the scores are bounded; a run that stopped is shorter.
+        accuracies: of the trained encoders; "untrained" has no estimates.
+        true_mi: nats.
+        span: steps of the moving average that is drawn.
+    """
+    rows = []
+    figure = Figure(figsize=(7.0, 2.6))
+    panels = figure.subplots(1, 3, width_ratios=(3, 3, 2.4))
+    for axes, name in zip(panels, ("smile", "nwj"), strict=False):
+        for (loss, bounded), values in estimates.items():
+            if estimators.family(loss) != name:
+                continue
+            table = pd.DataFrame({"loss": loss, "bounded": bounded, "step": np.arange(len(values)), "estimate": values})
+            drawn = table.assign(smoothed=table.estimate.rolling(span, min_periods=1).mean())[:: figures.EVERY]
+            rows.append(drawn)
+            axes.plot(drawn.step, drawn.smoothed, label=_trained(loss, bounded), **_line(loss, bounded))
+        axes.axhline(true_mi, color=figures.TRUTH, ls=":", lw=1.2)
+        axes.set(title=f"{estimators.LABELS[name]} and its twin", xlabel="step")
+        axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.05))
+    panels[0].set_ylabel("MI estimate (nats)")
+    panels[1].set_yscale("symlog", linthresh=1)
+    panels[1].set_ylim(bottom=-3e5)
+    bottom = {"transform": panels[1].get_xaxis_transform(), "clip_on": False}
+    panels[1].plot(0, 0.04, marker="x", ms=6, color=figures.PALETTE["nwj"], **bottom)
+    panels[1].text(40, 0.04, r"NWJ stops at $-\infty$", va="center", fontsize=7, **bottom)
+    for row, ((loss, _), accuracy) in enumerate(accuracies.items()):
+        colour = figures.PALETTE.get(estimators.family(loss), figures.TRUTH)
+        panels[2].plot(accuracy, row, marker="o", ms=5, color=colour, mfc=colour if loss.startswith("re") else "white")
+    panels[2].axvline(accuracies["untrained", False], color=figures.TRUTH, ls=(0, (1, 3)), lw=1.2)
+    panels[2].set_yticks(range(len(accuracies)), [_trained(*key) for key in accuracies])
+    panels[2].set(title="What the encoder knows", xlabel="test accuracy", xlim=(0, 1.02), ylim=(len(accuracies) - 0.5, -0.5))
+    ends = pd.DataFrame([{"loss": loss, "bounded": bounded, "accuracy": value} for (loss, bounded), value in accuracies.items()])
+    return figure, pd.concat([*rows, ends], ignore_index=True)
+
+
+def _trained(loss: str, bounded: bool) -> str:
+    return estimators.LABELS.get(loss, loss) + ", bounded" * bounded
+
+
+def _line(loss: str, bounded: bool) -> dict[str, Any]:
+    style: Any = "-." if bounded else "-" if loss.startswith("re") else (0, (4, 1.5))
+    return {"color": figures.PALETTE[estimators.family(loss)], "ls": style, "lw": 1.6 if loss.startswith("re") else 1.0}
