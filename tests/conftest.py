@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import threading
 from contextlib import contextmanager
 
@@ -59,18 +58,6 @@ def no_workers(monkeypatch):
         raise AssertionError("a worker was started")
 
     monkeypatch.setattr(runs.Worker, "train", refuse)
-
-
-@pytest.fixture
-def contents():
-    """What may not depend on how a run came to be: a function of the run."""
-    from remi import runs
-
-    def read(run):
-        record = json.loads((runs.folder(run) / "record.json").read_text())
-        return record["scalars"], record["status"], record["identity"], (runs.folder(run) / "arrays.npz").read_bytes()
-
-    return read
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from test_runs import contents
 
 from remi import cluster, runs
 from remi.problems import OneHot
@@ -195,7 +196,7 @@ def trained_by(parent):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for the workers in /proc")
-def test_a_node_that_is_killed_costs_nothing(store, contents, two_nodes, tmp_path, monkeypatch):
+def test_a_node_that_is_killed_costs_nothing(store, two_nodes, tmp_path, monkeypatch):
     nodes, second = two_nodes
     wanted = [replace(ONE_HOT, steps=steps, seed=seed) for steps in (4000, 4500, 5000, 5500) for seed in range(2)]
     runs.fill(wanted, runs.Local(2))

@@ -27,7 +27,14 @@ each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 def test_all_are_there():
     stems = [path.stem.split("_")[0] for path in PATHS]
-    assert stems == ["00", *(f"derivation{n}" for n in range(1, 6)), *(f"fig{n}" for n in range(1, 8)), "table2", "tutorial2"]
+    assert stems == [
+        "00",
+        *(f"derivation{n}" for n in range(1, 6)),
+        *(f"fig{n}" for n in range(1, 8)),
+        "table2",
+        "tutorial1",
+        "tutorial2",
+    ]
 
 
 @each

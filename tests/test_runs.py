@@ -39,6 +39,12 @@ def saved(run=ONE_HOT, outcome=OUTCOME):
     return runs.load(run)
 
 
+def contents(run):
+    """What may not depend on how a run came to be."""
+    record = json.loads((runs.folder(run) / "record.json").read_text())
+    return record["scalars"], record["status"], record["identity"], (runs.folder(run) / "arrays.npz").read_bytes()
+
+
 def equal(one, other):
     return repr(replace(one, arrays={})) == repr(replace(other, arrays={})) and all(
         np.array_equal(values, other.arrays[name], equal_nan=True) for name, values in one.arrays.items()
@@ -249,7 +255,7 @@ def test_worker_trains_a_stack_per_line(store, capsys):
     assert not runs.missing([ONE_HOT, ENCODER])
 
 
-def test_a_killed_worker_is_replaced_and_nothing_changes(store, contents, tmp_path, monkeypatch):
+def test_a_killed_worker_is_replaced_and_nothing_changes(store, tmp_path, monkeypatch):
     wanted = [replace(ONE_HOT, steps=steps) for steps in (120, 200, 160)] + [ENCODER]
     for stack in runs.stacks(wanted):
         runs.train(stack)
@@ -302,7 +308,7 @@ def test_a_worker_whose_sweep_ended_while_it_started_trains_nothing(tmp_path):
     assert worker.returncode == 1
 
 
-def test_two_sweeps_at_once_on_one_store_do_not_collide(store, contents, tmp_path, monkeypatch, at_once):
+def test_two_sweeps_at_once_on_one_store_do_not_collide(store, tmp_path, monkeypatch, at_once):
     monkeypatch.setenv("REMI_CHECKPOINT_SECONDS", "0")
     wanted = [replace(ONE_HOT, steps=steps, seed=seed) for steps in (300, 500) for seed in range(2)]
     at_once(lambda: runs.fill(wanted, runs.Local(1)), threads=2)
@@ -373,7 +379,7 @@ def test_every_worker_sees_one_gpu(visible, names, store, stub, tmp_path, monkey
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_processes_share_a_gpu(store, contents, tmp_path, monkeypatch):
+def test_processes_share_a_gpu(store, tmp_path, monkeypatch):
     wanted = [replace(ONE_HOT, steps=steps) for steps in (120, 200, 160)]
     runs.fill(wanted, runs.Local(2, [0]))
     found = [contents(run) for run in wanted]
@@ -419,7 +425,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind(store, full_disk):
 
 
 @pytest.mark.slow
-def test_a_sweep_on_a_full_disk_says_so_and_goes_on_when_there_is_room(store, contents, full_disk, tmp_path, monkeypatch):
+def test_a_sweep_on_a_full_disk_says_so_and_goes_on_when_there_is_room(store, full_disk, tmp_path, monkeypatch):
     monkeypatch.setenv("REMI_CHECKPOINT_SECONDS", "0")
     run = replace(ENCODER, steps=300, hidden=(4, 4))
     runs.train([run])
