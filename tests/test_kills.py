@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_runs import contents
+from test_runs import contents, workers
 
 from remi import checkpoints, runs, tables
 from remi.problems import OneHot
@@ -47,14 +47,14 @@ def folders():
     return {path.name for path in runs.STORE.glob("*") if not path.name.startswith(".")}
 
 
-def sweep():
+def sweep(wanted=SWEPT):
     """The command, in a process group of its own."""
     script = "import json, sys; from remi import runs, specs; runs.fill(map(specs.from_json, json.load(sys.stdin)))"
     environment = os.environ | {"REMI_RUNS": str(runs.STORE), "REMI_CHECKPOINT_SECONDS": "0"}
     process = subprocess.Popen(
         [sys.executable, "-c", script], env=environment, stdin=subprocess.PIPE, text=True, start_new_session=True
     )
-    json.dump([to_json(run) for run in SWEPT], process.stdin)
+    json.dump([to_json(run) for run in wanted], process.stdin)
     process.stdin.close()
     return process
 
@@ -90,6 +90,43 @@ def test_killed_with_its_whole_group_at_random_moments(store, tmp_path, monkeypa
         if state(SWEPT) != expected or table() != expected_table:
             lost.append(f"kill {done}: it did not end as if nobody had killed it")
     tally("kill -9 of the process group at a random moment", "kill", kills, lost)
+
+
+def test_a_sweep_that_is_killed_alone_takes_its_workers_along(store, tmp_path, monkeypatch):
+    cell = EncoderRun("mine", 10, 858, "adam", 1e-3, (16, 512))  # 6 epochs
+    cells = [cell, replace(cell, loss="nwj"), replace(cell, loss="resmile", lam=0.1, options={"clip": "both"})]
+    wanted = [replace(run, seed=seed) for run in cells for seed in range(3)]
+
+    def table():
+        return tables.table2({"all": [runs.load(run) for run in wanted]}).to_csv()
+
+    def kept():
+        return set(runs.STORE.glob(".checkpoints/*/*.npz"))
+
+    for stack in runs.stacks(wanted):
+        runs.train(stack)
+    expected = table()
+    monkeypatch.setattr(runs, "STORE", tmp_path / "killed")
+    for kill in ("a worker and the sweep", "the sweep"):
+        before, process = kept(), sweep(wanted)
+        while not kept() - before:  # it has come further than the sweep before
+            time.sleep(0.01)
+            assert process.poll() is None
+        left = workers(process)
+        if kill != "the sweep":
+            os.kill(left[0], signal.SIGKILL)
+            time.sleep(0.3)
+        process.kill()
+        process.wait()
+        for _ in range(200):
+            if not any(Path(f"/proc/{pid}").exists() for pid in left):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("an orphan trains on")
+    assert sweep(wanted).wait() == 0
+    assert table() == expected
+    assert not kept()
 
 
 def train_in_a_fork(kill_at=0):

@@ -45,6 +45,16 @@ def contents(run):
     return record["scalars"], record["status"], record["identity"], (runs.folder(run) / "arrays.npz").read_bytes()
 
 
+def workers(sweep):
+    """The process numbers of a sweep's workers; importing PyTorch may start other processes."""
+    children = [int(pid) for task in Path(f"/proc/{sweep.pid}/task").glob("*/children") for pid in task.read_text().split()]
+    found = []
+    for pid in children:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += [pid] * (b"-m\0remi" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return found
+
+
 def equal(one, other):
     return repr(replace(one, arrays={})) == repr(replace(other, arrays={})) and all(
         np.array_equal(values, other.arrays[name], equal_nan=True) for name, values in one.arrays.items()
@@ -283,20 +293,14 @@ def test_an_interrupted_sweep_ends_at_once_and_takes_its_workers_along(tmp_path,
     script += "from remi.__main__ import main; sys.exit(main(['sweep', 'fig7']))"  # minutes, if nobody stops it
     environment = os.environ | {"REMI_RUNS": str(tmp_path)}
     sweep = subprocess.Popen([PYTHON, "-c", script], env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
-
-    def is_worker(pid):  # importing PyTorch may start other processes
-        with suppress(FileNotFoundError, ProcessLookupError):
-            return b"-m\0remi" in Path(f"/proc/{pid}/cmdline").read_bytes()
-
-    children = Path(f"/proc/{sweep.pid}/task")
-    while not (workers := [p for task in children.glob("*/children") for p in task.read_text().split() if is_worker(p)]):
+    while not (left := workers(sweep)):
         time.sleep(0.05)
         assert sweep.poll() is None
     time.sleep(0.5)
     whom(sweep.pid, signal.SIGINT)
     assert "sweep: interrupted" in sweep.communicate(timeout=60)[1]
     assert sweep.returncode == 130
-    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in left if Path(f"/proc/{pid}").exists()]
 
 
 def test_a_worker_whose_sweep_ended_while_it_started_trains_nothing(tmp_path):
