@@ -49,7 +49,7 @@ def solve(cell: calibration.Cell, name: str) -> dict[str, object]:
     ours = calibration.solve(cell)
     task = next(task for task in calibration.TASKS if task.name == cell.task)
     drawn = task.draw(np.random.default_rng([cell.seed, cell.n]), cell.n)
-    tables = {key: columns.table(key, values) for key, values in zip(("x", "y"), drawn, strict=True)}
+    tables = columns.tables(("x", drawn[0]), ("y", drawn[1]), "nn")
     described = columns.read(tables, list(task.discrete))
     x, y = (columns.features(described[key], "rank", torch.device("cpu")) for key in ("x", "y"))
     start = time.perf_counter()

@@ -5,7 +5,10 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from remi.runs import Runner
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     estimate.add_argument("--json", action="store_true", help="everything, as one JSON object")
     calibration = commands.add_parser("calibration", help="the estimate on tasks with known mutual information")
     calibration.add_argument("--processes", type=int, default=2, help="processes of one thread each")
-    calibration.add_argument("--repeats", type=int, default=4, help="repetitions of every task")
+    calibration.add_argument("--repeats", type=int, help="repetitions of every task")
     commands.add_parser("readme", help="refresh the generated part of README from the products")
     commands.add_parser("doctor", help="versions, devices and data found", parents=[reads])
     options = parser.parse_args(arguments)
@@ -106,7 +109,7 @@ def _sweep(options: argparse.Namespace) -> None:
     runs.fill(todo, runner)
 
 
-def _runner(options: argparse.Namespace) -> Any:
+def _runner(options: argparse.Namespace) -> "Runner":
     """Who trains the sweep."""
     import torch
 
@@ -209,12 +212,13 @@ def _estimate(options: argparse.Namespace) -> None:
 
 
 def _calibration(options: argparse.Namespace) -> None:
-    from remi.calibration import calibrate
+    from remi.calibration import REPEATS, calibrate
 
-    for name in ("processes", "repeats"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name} must be at least 1; got {getattr(options, name)}")
-    calibrate(options.repeats, options.processes)
+    repeats = REPEATS if options.repeats is None else options.repeats
+    for name, number in (("processes", options.processes), ("repeats", repeats)):
+        if number < 1:
+            raise ValueError(f"--{name} must be at least 1; got {number}")
+    calibrate(repeats, options.processes)
 
 
 COMMANDS = {

@@ -3,8 +3,6 @@
 A cell is one estimate; its record is written when it is done, so that an interrupted calibration goes on where it was.
 """
 
-import hashlib
-import io
 import json
 import math
 import multiprocessing
@@ -24,23 +22,24 @@ from scipy.special import digamma, gammaln
 from tqdm import tqdm
 
 import remi
-from remi.columns import normal_scores, standardize
+from remi import runs
+from remi.columns import Array, normal_scores, standardize
 from remi.estimate import estimate_mi
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Array = np.ndarray[Any, Any]
 Pair = tuple[Array, Array]
 RECORDS = Path(remi.__file__).parents[1] / "build" / "calibration"
 SIZES = (1000, 5000)
 REPEATS = 2
 COVERED, COVERED_SIZE, COVERED_REPEATS = ("Gaussian 5-D, 1", "uniform noise 0.75", "independent 5-D"), 2000, 40
 ACCURATE, ACCURATE_SIZE, ACCURATE_REPEATS = 20, 10_000, 3  # Gaussians up to so many dimensions
-SOURCES = (
+MODULES = (
     *("scores", "estimators", "critics", "checkpoints", "training", "evaluation"),
     *("columns", "ratios", "copies", "questions", "crossfit", "diagnostics", "estimate", "calibration"),
 )
+SOURCES = runs.sources(MODULES)[:8]  # as imported
 
 
 # ---- Problems -----------------------------------------------------------------------------------------------------------
@@ -200,12 +199,7 @@ class Cell:
     def path(self) -> Path:
         """Its record; another version of the sources has another."""
         words = f"{self.task} {self.n} {self.method} {self.seed}".replace(",", "").replace(" ", "-").replace(".", "p")
-        return RECORDS / f"{words}-{_digest()}.json"
-
-
-def _digest() -> str:
-    folder = Path(remi.__file__).parent
-    return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in SOURCES)).hexdigest()[:8]
+        return RECORDS / f"{words}-{SOURCES}.json"
 
 
 def solve(cell: Cell, **chosen: Any) -> dict[str, Any]:
@@ -302,15 +296,11 @@ def draw(records: pd.DataFrame) -> "Figure":
 
 def calibrate(repeats: int = REPEATS, processes: int = 2) -> None:
     """Solve what is missing, and write figures/calibration.csv, .json, .png and .pdf."""
-    from remi.figures import PRODUCTS, write
-    from remi.runs import environment
+    from remi.figures import PRODUCTS, render, write
 
     records = run(grid(repeats), processes)
     write(PRODUCTS / "calibration.csv", summary(records).to_csv(index=False, float_format="%.4g", lineterminator="\n"))
-    provenance = {"repeats": repeats, "cells": len(records), "environment": environment(), "sources": _digest()}
+    provenance = {"repeats": repeats, "cells": len(records), "environment": runs.environment(), "sources": SOURCES}
     write(PRODUCTS / "calibration.json", json.dumps(provenance, indent=1, sort_keys=True))
-    figure = draw(records)
-    for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix, metadata=metadata)
-        write(PRODUCTS / f"calibration.{suffix}", buffer.getvalue())
+    for suffix, content in render(draw(records)).items():
+        write(PRODUCTS / f"calibration{suffix}", content)

@@ -28,6 +28,19 @@ class Column:
         return f"{self.name}: continuous, {WORDS[transform]}"
 
 
+def tables(first: tuple[str, object], second: tuple[str, object], rows: str) -> dict[str, list[tuple[str, Array]]]:
+    """Named columns of two arguments, by argument; `rows` has the letter that each one's shape is written with.
+
+    Raises:
+        ValueError: what `table` raises, or two devices.
+    """
+    found = {name: table(name, data, letter) for (name, data), letter in zip((first, second), rows, strict=True)}
+    (one, x), (other, y) = first, second
+    if isinstance(x, Tensor) and isinstance(y, Tensor) and x.device != y.device:
+        raise ValueError(f"{one} and {other} must be on one device; got {one} on {x.device} and {other} on {y.device}")
+    return found
+
+
 def table(name: str, data: object, rows: str = "n") -> list[tuple[str, Array]]:
     """Named columns of an array, tensor, frame or series.
 

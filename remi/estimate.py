@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from remi import columns, training
 from remi.columns import Array, Column
@@ -179,9 +179,7 @@ def estimate_mi(
     Raises:
         ValueError: an argument is not what it must be; the message names it, its value, and what is allowed.
     """
-    tables = {"x": columns.table("x", x), "y": columns.table("y", y)}
-    if isinstance(x, Tensor) and isinstance(y, Tensor) and x.device != y.device:
-        raise ValueError(f"x and y must be on one device; got x on {x.device} and y on {y.device}")
+    tables = columns.tables(("x", x), ("y", y), "nn")
     sizes = [len(table[0][1]) for table in tables.values()]
     if sizes[0] != sizes[1]:
         raise ValueError(f"x and y must have as many rows; got {sizes[0]} and {sizes[1]}")
@@ -233,9 +231,7 @@ def kl(
     Raises:
         ValueError: an argument is not what it must be.
     """
-    tables = {"p": columns.table("p", p), "q": columns.table("q", q, "m")}
-    if isinstance(p, Tensor) and isinstance(q, Tensor) and p.device != q.device:
-        raise ValueError(f"p and q must be on one device; got p on {p.device} and q on {q.device}")
+    tables = columns.tables(("p", p), ("q", q), "nm")
     names = [[label.removeprefix(argument) for label, _ in table] for argument, table in tables.items()]
     if names[0] != names[1]:
         raise ValueError(f"p and q must have the same columns; got {', '.join(names[0])} and {', '.join(names[1])}")

@@ -4,6 +4,7 @@ Every field says where its value is from: "paper", "code" (the authors' released
 A profile changes the size, never the meaning.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -45,15 +46,15 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class CriticPlan(Plan):
+class CriticPlan(Plan, ABC):
     """Losses that train a critic on a synthetic problem, all in the same setting."""
 
     curves: tuple[Curve, ...] = ()
 
     @property
+    @abstractmethod
     def setting(self) -> dict[str, Any]:
         """What every run of the plan has in common, as fields of `CriticRun`."""
-        raise NotImplementedError
 
     def runs(self) -> Groups:
         """Seeds 0, 1, ... of every curve."""

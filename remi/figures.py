@@ -56,13 +56,19 @@ def save(stem: str, figure: Figure, table: pd.DataFrame, caption: str, plans: Ma
     where.mkdir(parents=True, exist_ok=True)
     contents = {".csv": table.to_csv(index=False, float_format="%.5g", lineterminator="\n").encode()}
     contents[".json"] = json.dumps(_provenance(caption, plans, records), indent=1, sort_keys=True).encode()
+    for suffix, content in (contents | render(figure)).items():
+        write(where / f"{stem}{suffix}", content)
+    return str(where / f"{stem}.png")
+
+
+def render(figure: Figure) -> dict[str, bytes]:
+    """The figure as .pdf and .png: the same bytes whenever it is drawn."""
+    contents = {}
     for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix[1:], metadata=metadata)
         contents[suffix] = buffer.getvalue()
-    for suffix, content in contents.items():
-        write(where / f"{stem}{suffix}", content)
-    return str(where / f"{stem}.png")
+    return contents
 
 
 def write(path: Path, content: bytes | str) -> None:

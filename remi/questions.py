@@ -60,8 +60,6 @@ class Dependence(Question):
         blocks = -(-rows[0].shape[1] // block)
         size = rows[0].shape[1] // blocks
         matrices = [network.matrix(self.x[part], self.y[part]) for part in rows[0][:, : blocks * size].split(size, 1)]
-        if blocks == 1:
-            return Scores.from_matrix(matrices[0])
         joint = torch.cat([matrix.diagonal(dim1=-2, dim2=-1) for matrix in matrices], -1)
         return Scores(joint, torch.cat(matrices, -2), marginal_mask=self._unpaired(blocks * size, size), rowwise=True)
 

@@ -40,9 +40,14 @@ STORE = Path(os.environ.get("REMI_RUNS", Path(remi.__file__).parents[1] / "runs"
 TRAINING_MODULES = (
     *("scores", "estimators", "critics", "problems", "images", "encoders", "evaluation", "checkpoints", "training", "specs"),
 )
-SOURCES = hashlib.sha256(  # of the code that trains, as imported: an edit elsewhere invalidates nothing
-    b"".join((Path(remi.__file__).parent / f"{name}.py").read_bytes() for name in TRAINING_MODULES)
-).hexdigest()
+
+
+def sources(modules: Iterable[str]) -> str:
+    """SHA-256 of the code of our modules."""
+    return hashlib.sha256(b"".join((Path(remi.__file__).parent / f"{name}.py").read_bytes() for name in modules)).hexdigest()
+
+
+SOURCES = sources(TRAINING_MODULES)  # of the code that trains, as imported: an edit elsewhere invalidates nothing
 STACK = 20  # runs trained together; no number depends on it
 ATTEMPTS = 3
 WORKER_ENVIRONMENT = {

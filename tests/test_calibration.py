@@ -108,4 +108,4 @@ def test_sources_are_all_that_an_estimate_runs():
     while todo:
         reached |= todo
         todo = set().union(*(imported(module) for module in todo)) - reached - DRAWN
-    assert set(calibration.SOURCES) == reached
+    assert set(calibration.MODULES) == reached

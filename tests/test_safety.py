@@ -103,7 +103,7 @@ def payloads(tmp_path):
         "an array of objects": archive({"trace.npy": objects.getvalue()}),
         "a pickle as a member": archive({"trace.npy": pickle.dumps(Payload(trace))}),
         "a pickle": pickle.dumps(Payload(trace)),
-        "a member outside": archive({"../../outside.npy": plain.getvalue(), "/tmp/outside.npy": plain.getvalue()}),
+        "a member outside": archive({"../../outside.npy": plain.getvalue(), f"{tmp_path}/outside.npy": plain.getvalue()}),
     }
     return contents, trace
 
@@ -125,8 +125,8 @@ def test_a_record_with_a_payload_is_read_without_executing_it(kind, payloads, st
     assert not trace.exists()
     assert sorted(tmp_path.rglob("*")) == before
     if kind == "a member outside":
-        assert found.arrays["/tmp/outside"].tolist() == [0, 1, 2]  # a name in memory
-        assert not Path("/tmp/outside.npy").exists()
+        assert found.arrays[f"{tmp_path}/outside"].tolist() == [0, 1, 2]  # a name in memory
+        assert not (tmp_path / "outside.npy").exists()
     elif kind == "a pickle as a member":
         assert isinstance(found.arrays["trace"], bytes)  # as they are
     else:
