@@ -245,7 +245,7 @@ def stacked_panels(
     for column, ((top, bottom), curve) in enumerate(zip(panels.T, curves, strict=True)):
         breakdown(top, table, curve, plan_true_mi(plan))
         scatter(bottom, table, curve)
-        top.set_title(f"{curve.label}\n")
+        top.set_title(f"{curve.label}\n\n")
         top.annotate(setting(drawn[curve.key]), (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=7)
         bottom.set(xlabel="step", ylim=frames[curve.loss])
         top.tick_params(labelleft=column == 0)
@@ -263,7 +263,7 @@ def setting(group: Sequence[Record]) -> str:
     """Weight and batch size of the runs, and how many of their seeds became non-finite."""
     run, lost = group[0].run, sum(not record.ok for record in group)
     weight = "" if run.lam is None else rf"$\lambda = {run.lam:g}$, "
-    return f"{weight}batch {run.batch}; {lost or 'none'} of {len(group)} lost" + " (×)" * (lost > 0)
+    return f"{weight}batch {run.batch}\n{lost or 'none'} of {len(group)} lost" + " (×)" * (lost > 0)
 
 
 CONTROLS = (
