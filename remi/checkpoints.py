@@ -72,13 +72,15 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove all files and the folder: the training is done."""
-        for path in self.folder.glob("*"):
+        for path in self._files("*"):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # not there, or another process writes
             self.folder.rmdir()
 
-    def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("*.npz"), reverse=True)
+    def _files(self, pattern: str = "*.npz") -> list[Path]:
+        with suppress(FileNotFoundError):  # the folder goes while it is read
+            return sorted(self.folder.glob(pattern), reverse=True)
+        return []
 
 
 def _digest(data: bytes) -> str:
