@@ -141,10 +141,13 @@ class Scores:
         """E_Q[T]."""
         return _mean(self.marginal, self.marginal_mask, 2)
 
-    def marginal_range(self) -> tuple[Tensor, Tensor]:
-        """(...) the lowest and the highest T on a marginal pair."""
-        lowest, highest = (_where(self.marginal_mask, self.marginal, end) for end in (torch.inf, -torch.inf))
-        return lowest.amin((-2, -1)), highest.amax((-2, -1))
+    def marginal_min(self) -> Tensor:
+        """(...) the lowest T on a marginal pair."""
+        return _where(self.marginal_mask, self.marginal, torch.inf).amin((-2, -1))
+
+    def marginal_max(self) -> Tensor:
+        """(...) the highest T on a marginal pair."""
+        return _where(self.marginal_mask, self.marginal, -torch.inf).amax((-2, -1))
 
     def log_mean_exp(self) -> Tensor:
         """Logarithm of E_Q[exp T], finite whenever the scores are."""

@@ -18,7 +18,7 @@ from remi.evaluation import in_batches, macro_average, micro_average, retrieve
 from remi.images import CIFAR, CIFAR_SIZES, DATASETS, Images, noise
 from remi.problems import GaussianStaircase, OneHot
 from remi.scores import Scores
-from remi.training import PRECISIONS, SGD, Adam, History, Keeper, Observers, Optimizer, Stream, fit, tf32
+from remi.training import PRECISIONS, SGD, Adam, History, Keeper, Observers, Optimizer, Stream, fit, in_precision, tf32
 
 CHUNK = 100  # steps that a run draws ahead; part of what fixes its numbers
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
@@ -45,6 +45,8 @@ class Run(ABC):
     lam: float | None = None  # weight of the regularizer; None for an original loss
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
+    precision: str = "fp32"  # of the network's arithmetic; fp32 is the reference
+    compiled: bool = False  # the step as one compiled program, equal up to rounding
 
     def __post_init__(self) -> None:
         for name, least in (("batch", 1), ("steps", 0)):
@@ -53,6 +55,12 @@ class Run(ABC):
                 raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {self.optimizer!r}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {self.precision!r}")
+        if not isinstance(self.compiled, bool):
+            raise ValueError(f"compiled must be true or false; got {self.compiled!r}")
+        if self.compiled and self.optimizer == "adam":
+            raise ValueError("compiled must be false with optimizer 'adam': PyTorch's compiler does not enter its fused Adam")
 
     @property
     @abstractmethod
@@ -148,12 +156,16 @@ class CriticRun(Run):
         generators = [torch.Generator(where).manual_seed(member.seed) for member in stack]
         batches = Stream(lambda g, first, steps: problem.draw(g, first, steps, run.batch), generators, run.steps, CHUNK)
 
-        score, observe = _one_hot(problem, critic) if isinstance(problem, OneHot) else (_all_pairs(critic), {})
+        if isinstance(problem, OneHot):
+            score, observe = _one_hot(problem, in_precision(critic, where, run.precision))
+        else:
+            score, observe = _all_pairs(in_precision(critic.matrix, where, run.precision)), {}
         keeper = Keeper(checkpoints, batches) if checkpoints else None
-        history = fit(
-            critic, score, batches, run.estimator(stack, where), run.update_rule(),
-            runs=runs, steps=run.steps, observe=observe, keeper=keeper,
-        )  # fmt: skip
+        with tf32(run.precision == "tf32"):
+            history = fit(
+                critic, score, batches, run.estimator(stack, where), run.update_rule(), runs=runs, steps=run.steps,
+                observe=observe, keeper=keeper, compile_step=run.compiled, capture=where.type == "cuda",
+            )  # fmt: skip
         tables = {}
         if isinstance(problem, OneHot):
             symbols = problem.encode(torch.arange(problem.symbols, device=where)).expand(runs, -1, -1)
@@ -161,7 +173,7 @@ class CriticRun(Run):
         return [_outcome(history, member, {}, tables) for member in range(runs)]
 
 
-def _one_hot(problem: OneHot, critic: ConcatCritic) -> tuple[Callable[..., Scores], Observers]:
+def _one_hot(problem: OneHot, critic: Callable[..., Tensor]) -> tuple[Callable[..., Scores], Observers]:
     """Joint pairs (x, x) against independent pairs (u, v), and one output of each kind to draw."""
 
     def score(x: Tensor, u: Tensor, v: Tensor) -> Scores:
@@ -176,9 +188,9 @@ def _one_hot(problem: OneHot, critic: ConcatCritic) -> tuple[Callable[..., Score
     }
 
 
-def _all_pairs(critic: ConcatCritic) -> Callable[[Tensor, Tensor], Scores]:
+def _all_pairs(matrix: Callable[..., Tensor]) -> Callable[[Tensor, Tensor], Scores]:
     """Every x with every y of the batch."""
-    return lambda x, y: Scores.from_matrix(critic.matrix(x, y))
+    return lambda x, y: Scores.from_matrix(matrix(x, y))
 
 
 @dataclass(frozen=True)
@@ -193,11 +205,10 @@ class EncoderRun(Run):
     train_size: int | None = None  # training images, equally many of each class; None: all
     network: str = "mlp"  # "mlp" for flat images; "conv" or "resnet18" for photographs
     side: int | None = None  # to which photographs are resized, in pixels; None: as they are
-    precision: str = "fp32"  # of the network's arithmetic; fp32 is the reference
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choices = {"task": ("slb", "clb"), "dataset": DATASETS, "network": encoders.NETWORKS, "precision": PRECISIONS}
+        choices = {"task": ("slb", "clb"), "dataset": DATASETS, "network": encoders.NETWORKS}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
@@ -280,12 +291,8 @@ class EncoderStack:
         classes = data.classes if run.task == "slb" else None
         inputs = run.side or data.train_images.shape[-1]
         self.network = encoders.build(run.network, run.hidden, inputs=inputs, classes=classes, seeds=seeds).to(where)
+        self.outputs = in_precision(self.network, where, run.precision)  # (n, ...) or (runs, n, ...) images -> (runs, n, outputs)
         self.generators = [torch.Generator(where).manual_seed(seed) for seed in seeds]
-
-    def outputs(self, images: Tensor) -> Tensor:
-        """(n, ...) or (runs, n, ...) images -> (runs, n, outputs) logits or features."""
-        with torch.autocast(self.where.type, torch.bfloat16, enabled=self.run.precision == "bf16"):
-            return self.network(images).float()
 
     def scores(self, images: Tensor, labels: Tensor) -> Scores:
         """Scores of one batch of the stack."""
@@ -305,10 +312,12 @@ class EncoderStack:
             runs=len(self.stack),
             steps=run.steps,
             observe={
-                "score_low": lambda scores, indices: scores.marginal_range()[0],
-                "score_high": lambda scores, indices: scores.marginal_range()[1],
+                "score_low": lambda scores, indices: scores.marginal_min(),
+                "score_high": lambda scores, indices: scores.marginal_max(),
             },
             keeper=Keeper(checkpoints, batches) if checkpoints else None,
+            compile_step=run.compiled,
+            capture=self.where.type == "cuda",
         )
 
     @torch.no_grad()

@@ -40,6 +40,16 @@ def tf32(allowed: bool) -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
+def in_precision(network: Callable[..., Tensor], where: torch.device, precision: str) -> Callable[..., Tensor]:
+    """The network with the products of "bf16" in bfloat16; what comes out is single precision, and so is every loss."""
+
+    def outputs(*inputs: Tensor) -> Tensor:
+        with torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
+            return network(*inputs).float()
+
+    return outputs
+
+
 @dataclass
 class Stream:
     """Batches of a stack, (runs, ...) each; run r draws from generator r alone, `chunk` steps at a time, from step `first` on."""
@@ -205,6 +215,67 @@ class Loop:
         return History(traces, self.diverged_at.cpu(), self.skipped.cpu())
 
 
+def compiled(loop: Loop) -> Callable[..., None]:
+    """The loop's step as one program of PyTorch's compiler, equal up to rounding.
+
+    Raises:
+        RuntimeError: this version of PyTorch cannot compile a step that takes its own gradient.
+    """
+    from torch._dynamo import config, reset  # here: slow to import
+
+    if not hasattr(config, "trace_autograd_ops"):
+        raise RuntimeError(
+            f"compiled=True needs a PyTorch whose compiler follows torch.autograd.grad; {torch.__version__} does not"
+        )
+    reset()  # what was compiled for another loop only gets in the way
+    config.trace_autograd_ops = True
+    return torch.compile(loop.step, fullgraph=True)
+
+
+class Captured:
+    """A loop's step as one CUDA graph, the same kernels on the same numbers: the host says "again" once per step.
+
+    Args:
+        loop: its tensors stay where they are, as the graph needs.
+        step: of the loop.
+    """
+
+    WARM_UP = 3  # steps in which the libraries choose their kernels
+
+    def __init__(self, loop: Loop, step: Callable[..., None]) -> None:
+        self.loop, self.step = loop, step
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.held: Batch = ()  # where the graph looks for its batch
+
+    def __call__(self, *batch: Tensor) -> None:
+        """One step; the first captures it."""
+        if self.graph is None:
+            self.held = tuple(part.clone() for part in batch)
+            self.graph = self._capture()
+        for held, part in zip(self.held, batch, strict=True):
+            held.copy_(part)
+        self.graph.replay()
+
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        before = {name: tensor.clone() for name, tensor in self.loop.tensors.items()}
+
+        def undo() -> None:
+            for name, tensor in self.loop.tensors.items():
+                tensor.copy_(before[name])
+
+        beside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(self.WARM_UP):
+                self.step(*self.held)
+                undo()
+        torch.cuda.current_stream().wait_stream(beside)
+        with torch.cuda.graph(graph):
+            self.step(*self.held)
+        undo()
+        return graph
+
+
 @dataclass
 class Keeper:
     """Puts a training down in a file, and takes it up again bit by bit as it was.
@@ -247,6 +318,8 @@ def fit(
     steps: int,
     observe: Observers | None = None,
     keeper: Keeper | None = None,
+    compile_step: bool = False,
+    capture: bool = False,
 ) -> History:
     """Maximise the estimator's objective; nothing waits for the host.
 
@@ -263,13 +336,17 @@ def fit(
         steps: number of updates.
         observe: more values of shape (runs,) to trace, each from scores and batch.
         keeper: of these batches; where it has a state, the training goes on from there.
+        compile_step: see `compiled`.
+        capture: see `Captured`; everything is on a CUDA device, and `score` draws no random numbers.
     """
     loop = Loop(network, score, estimator, optimizer, runs=runs, steps=steps, observe=observe or {})
     first = keeper.take_up(loop) if keeper else 0
-    for step, batch in enumerate(tqdm(batches, initial=first, total=steps, disable=None, leave=False), first + 1):
-        loop.step(*batch)
+    step = compiled(loop) if compile_step else loop.step
+    step = Captured(loop, step) if capture else step
+    for done, batch in enumerate(tqdm(batches, initial=first, total=steps, disable=None, leave=False), first + 1):
+        step(*batch)
         if keeper:
-            keeper.put_down(loop, step)
-        if step % LOOK_EVERY == 0 and not loop.alive.any():
+            keeper.put_down(loop, done)
+        if done % LOOK_EVERY == 0 and not loop.alive.any():
             break
     return loop.history()

@@ -17,7 +17,7 @@ from remi.images import DATASETS, noise
 from remi.problems import GaussianStaircase, OneHot
 from remi.scores import Scores
 from remi.specs import CriticRun, EncoderRun, EncoderStack
-from remi.training import COLUMNS, LOOK_EVERY, SGD, Adam, FlatParameters, Keeper, Loop, Stream, fit
+from remi.training import COLUMNS, LOOK_EVERY, SGD, Adam, Captured, FlatParameters, Keeper, Loop, Stream, fit
 
 CPU = torch.device("cpu")
 ONE_HOT = CriticRun("mine", 32, 50, "sgd", 0.1, (64,), problem=OneHot(), output_bias=False)
@@ -35,13 +35,13 @@ def little_cifar(monkeypatch):
     monkeypatch.setitem(DATASETS, "cifar-10", lambda: noise("cifar-10", 30))
 
 
-def toy(optimizer="sgd", steps=12, hurt=None, runs=3, drop=(), where=CPU):
+def toy(optimizer="sgd", steps=12, hurt=None, runs=3, drop=(), where=CPU, capture=False):
     """A stack of small critics trained with MINE on random vectors; `hurt(step, joint, marginal)` makes the scores."""
     network = mlp([3, 16, 1], runs=runs)
     initialize(network, [torch.Generator().manual_seed(run) for run in range(runs)])
     network.to(where)
     generator = torch.Generator().manual_seed(9)
-    batches = [(step, torch.randn(runs, 8, 3, generator=generator).to(where)) for step in range(steps)]
+    batches = [(torch.tensor(step), torch.randn(runs, 8, 3, generator=generator).to(where)) for step in range(steps)]
 
     def score(step, x):
         joint, marginal = network(x).squeeze(-1), network(x.flip(-1)).squeeze(-1)
@@ -49,7 +49,7 @@ def toy(optimizer="sgd", steps=12, hurt=None, runs=3, drop=(), where=CPU):
 
     rule = OPTIMIZERS[optimizer]()
     kept = [batch for batch in batches if batch[0] not in drop]
-    history = fit(network, score, kept, estimators.get("mine"), rule, runs=runs, steps=len(kept))
+    history = fit(network, score, kept, estimators.get("mine"), rule, runs=runs, steps=len(kept), capture=capture)
     return torch.cat([p.data.reshape(runs, -1) for p in network.parameters()], 1), history, rule
 
 
@@ -346,6 +346,86 @@ def test_bf16_is_near_fp32_and_not_the_same():
     exact, rounded = (stack.outputs(data.test_images[:10]) for stack in stacks)
     assert rounded.dtype == torch.float32
     assert 1e-4 < (rounded - exact).norm() / exact.norm() < 0.1  # 8 bits, 18 layers, 10 images in a batch
+
+
+def test_a_critic_in_bf16_is_near_fp32_and_not_the_same():
+    exact, rounded = (GAUSSIAN.train([replace(GAUSSIAN, precision=precision)], CPU)[0] for precision in ("fp32", "bf16"))
+    for term in ("joint_term", "marginal_term", "estimate"):
+        gap = np.abs(rounded.arrays[term] - exact.arrays[term]).max()
+        assert 0 < gap < 0.02, term  # 8 bits, scores below 1
+    assert rounded.arrays["estimate"].dtype == np.float32
+
+
+@pytest.mark.slow
+def test_the_compiled_step_is_the_plain_one_up_to_rounding():
+    stack = [replace(ONE_HOT, loss="renwj", seed=seed, lam=lam, steps=60) for seed, lam in enumerate((0.1, 1.0))]
+    plain, compiled = (ONE_HOT.train([replace(run, compiled=how) for run in stack], CPU) for how in (False, True))
+    for one, other in zip(plain, compiled, strict=True):
+        assert one.status == other.status == "ok"
+        for name, values in one.arrays.items():
+            assert_close(other.arrays[name], values, rtol=1e-4, atol=1e-5)  # float32, 60 steps
+
+
+def test_a_compiler_that_cannot_is_named(monkeypatch):
+    monkeypatch.delattr("torch._dynamo.config.trace_autograd_ops")
+    with pytest.raises(RuntimeError, match="compiled=True needs a PyTorch whose compiler follows"):
+        ONE_HOT.train([replace(ONE_HOT, compiled=True)], CPU)
+
+
+class Replayed:
+    """Stands for a CUDA graph here: it does again what was done while it was captured."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def replay(self):
+        self.seen["step"]()
+
+
+@pytest.fixture
+def graphs_without_a_device(monkeypatch):
+    """Streams and graphs of this CPU; counts the steps that were really computed."""
+    from contextlib import nullcontext
+    from types import SimpleNamespace
+
+    seen = {"steps": 0}
+    plain = Loop.step
+
+    def step(loop, *batch):
+        seen["steps"] += 1
+        seen["step"] = lambda: plain(loop, *batch)
+        plain(loop, *batch)
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    for name, stand_in in {
+        "Stream": lambda: stream,
+        "current_stream": lambda: stream,
+        "stream": lambda chosen: nullcontext(),
+        "CUDAGraph": lambda: Replayed(seen),
+        "graph": lambda graph: nullcontext(),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(Loop, "step", step)
+    return seen
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_capturing_leaves_no_trace_in_the_training(optimizer, graphs_without_a_device):
+    plain = toy(optimizer, steps=7)
+    assert graphs_without_a_device["steps"] == 7
+    captured = toy(optimizer, steps=7, capture=True)
+    assert graphs_without_a_device["steps"] == 7 + Captured.WARM_UP + 1  # the rest are replays
+    assert torch.equal(captured[0], plain[0])
+    assert all(torch.equal(captured[1].traces[name], values) for name, values in plain[1].traces.items())
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@each_optimizer
+def test_captured_is_eager_on_cuda(optimizer):
+    eager, captured = (toy(optimizer, where=torch.device("cuda"), capture=capture) for capture in (False, True))
+    assert torch.equal(captured[0], eager[0])
+    assert all(torch.equal(captured[1].traces[name], values) for name, values in eager[1].traces.items())
 
 
 @pytest.mark.parametrize(
