@@ -251,7 +251,8 @@ def train(question: Question, network: nn.Module, splits: Sequence[Split], plan:
     while steps[-1] < plan.steps:
         chunk = min(LOOK_EVERY, plan.steps - steps[-1])
         stream = training.Stream(batches(splits, plan.batch), generators, chunk, chunk)
-        outcome = training.fit(network, score, stream, plan.read, optimizer, runs=plan.runs, steps=chunk)
+        loop = training.Loop(network, score, plan.read, optimizer, runs=plan.runs, steps=chunk)
+        outcome = training.fit(loop, stream)
         new = (outcome.diverged_at.to(device) >= 0) & (diverged_at < 0)
         diverged_at = torch.where(new, steps[-1] + outcome.diverged_at.to(device), diverged_at)
 

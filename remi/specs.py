@@ -18,7 +18,7 @@ from remi.evaluation import in_batches, macro_average, micro_average, retrieve
 from remi.images import CIFAR, CIFAR_SIZES, DATASETS, Images, noise
 from remi.problems import GaussianStaircase, OneHot
 from remi.scores import Scores
-from remi.training import PRECISIONS, SGD, Adam, History, Keeper, Observers, Optimizer, Stream, fit, in_precision, tf32
+from remi.training import PRECISIONS, SGD, Adam, History, Keeper, Loop, Observers, Optimizer, Stream, fit, in_precision, tf32
 
 CHUNK = 100  # steps that a run draws ahead; part of what fixes its numbers
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
@@ -148,29 +148,40 @@ class CriticRun(Run):
     @staticmethod
     def train(stack: Sequence["CriticRun"], where: torch.device, checkpoints: Checkpoints | None = None) -> list[Outcome]:
         """See `Run`; a one-hot run also leaves its critic as a table."""
-        run, runs = stack[0], len(stack)
-        problem = run.problem
-        critic = ConcatCritic(*problem.dims, run.hidden, output_bias=run.output_bias, runs=runs)
-        initialize(critic, [torch.Generator().manual_seed(member.seed) for member in stack], run.init_std)
-        critic.to(where)
-        generators = [torch.Generator(where).manual_seed(member.seed) for member in stack]
-        batches = Stream(lambda g, first, steps: problem.draw(g, first, steps, run.batch), generators, run.steps, CHUNK)
+        critics = CriticStack(stack, where)
+        with tf32(stack[0].precision == "tf32"):
+            history = _fit(critics.loop(), critics.batches, critics, checkpoints)
+        tables = {} if isinstance(stack[0].problem, GaussianStaircase) else {"table": critics.table(stack[0].problem)}
+        return [_outcome(history, member, {}, tables) for member in range(len(stack))]
 
+
+class CriticStack:
+    """A stack of critics and the samples that they see."""
+
+    def __init__(self, stack: Sequence[CriticRun], where: torch.device) -> None:
+        run = stack[0]
+        self.run, self.stack, self.where = run, stack, where
+        self.critic = ConcatCritic(*run.problem.dims, run.hidden, output_bias=run.output_bias, runs=len(stack))
+        initialize(self.critic, [torch.Generator().manual_seed(member.seed) for member in stack], run.init_std)
+        self.critic.to(where)
+        generators = [torch.Generator(where).manual_seed(member.seed) for member in stack]
+        self.batches = Stream(lambda g, first, steps: run.problem.draw(g, first, steps, run.batch), generators, run.steps, CHUNK)
+
+    def loop(self) -> Loop:
+        """Their training, before its first step."""
+        problem, precision = self.run.problem, self.run.precision
         if isinstance(problem, OneHot):
-            score, observe = _one_hot(problem, in_precision(critic, where, run.precision))
+            score, observe = _one_hot(problem, in_precision(self.critic, self.where, precision))
         else:
-            score, observe = _all_pairs(in_precision(critic.matrix, where, run.precision)), {}
-        keeper = Keeper(checkpoints, batches) if checkpoints else None
-        with tf32(run.precision == "tf32"):
-            history = fit(
-                critic, score, batches, run.estimator(stack, where), run.update_rule(), runs=runs, steps=run.steps,
-                observe=observe, keeper=keeper, compile_step=run.compiled, capture=where.type == "cuda",
-            )  # fmt: skip
-        tables = {}
-        if isinstance(problem, OneHot):
-            symbols = problem.encode(torch.arange(problem.symbols, device=where)).expand(runs, -1, -1)
-            tables["table"] = critic.matrix(symbols, symbols).detach().cpu()
-        return [_outcome(history, member, {}, tables) for member in range(runs)]
+            score, observe = _all_pairs(in_precision(self.critic.matrix, self.where, precision)), {}
+        estimator, rule = self.run.estimator(self.stack, self.where), self.run.update_rule()
+        return Loop(self.critic, score, estimator, rule, runs=len(self.stack), steps=self.run.steps, observe=observe)
+
+    @torch.no_grad()
+    def table(self, problem: OneHot) -> Tensor:
+        """(runs, N, N) scores of all pairs of symbols."""
+        symbols = problem.encode(torch.arange(problem.symbols, device=self.where)).expand(len(self.stack), -1, -1)
+        return self.critic.matrix(symbols, symbols).cpu()
 
 
 def _one_hot(problem: OneHot, critic: Callable[..., Tensor]) -> tuple[Callable[..., Scores], Observers]:
@@ -253,7 +264,8 @@ class EncoderRun(Run):
         run = stack[0]
         data = noise(run.dataset, 10 * run.batch) if run.dataset in CIFAR else DATASETS[run.dataset]()
         with tf32(run.precision == "tf32"):
-            EncoderStack([replace(run, steps=steps) for run in stack], data, where).fit(None)
+            encoder_stack = EncoderStack([replace(run, steps=steps) for run in stack], data, where)
+            _fit(encoder_stack.loop(), encoder_stack.batches(steps), encoder_stack, None)
 
     @staticmethod
     def train(stack: Sequence["EncoderRun"], where: torch.device, checkpoints: Checkpoints | None = None) -> list[Outcome]:
@@ -262,9 +274,12 @@ class EncoderRun(Run):
         data = DATASETS[run.dataset]()
         with tf32(run.precision == "tf32"):
             encoder_stack = EncoderStack(stack, data.balanced(run.train_size) if run.train_size else data, where)
-            history = encoder_stack.fit(checkpoints) if run.steps else encoder_stack.look()
+            if run.steps:
+                history = _fit(encoder_stack.loop(), encoder_stack.batches(run.steps), encoder_stack, checkpoints)
+            else:
+                encoder_stack.look()
             found = encoder_stack.evaluate()
-        if history is None:
+        if not run.steps:
             return [Outcome("ok", scalars, {}) for scalars in found]
         return [
             _outcome(history, member, scalars | _training_scalars(history, member, encoder_stack.epoch), {})
@@ -300,30 +315,26 @@ class EncoderStack:
         labels = labels.expand(outputs.shape[:-1])
         return Scores.from_logits(outputs, labels) if self.run.task == "slb" else Scores.from_embeddings(outputs, labels)
 
-    def fit(self, checkpoints: Checkpoints | None) -> History:
-        """Train."""
-        data, run, batches = self.data, self.run, self._batches(self.run.steps)
-        return fit(
+    def loop(self) -> Loop:
+        """Their training, before its first step."""
+        images, labels = self.data.train_images, self.data.train_labels
+        return Loop(
             self.network,
-            lambda indices: self.scores(data.train_images[indices], data.train_labels[indices]),
-            batches,
-            run.estimator(self.stack, self.where),
-            run.update_rule(),
+            lambda indices: self.scores(images[indices], labels[indices]),
+            self.run.estimator(self.stack, self.where),
+            self.run.update_rule(),
             runs=len(self.stack),
-            steps=run.steps,
+            steps=self.run.steps,
             observe={
                 "score_low": lambda scores, indices: scores.marginal_min(),
                 "score_high": lambda scores, indices: scores.marginal_max(),
             },
-            keeper=Keeper(checkpoints, batches) if checkpoints else None,
-            compile_step=run.compiled,
-            capture=self.where.type == "cuda",
         )
 
     @torch.no_grad()
     def look(self) -> None:
         """An untrained encoder still needs the statistics of its features: one epoch of looking."""
-        for (indices,) in self._batches(self.epoch):
+        for (indices,) in self.batches(self.epoch):
             self.network(self.data.train_images[indices])
 
     @torch.no_grad()
@@ -355,7 +366,7 @@ class EncoderStack:
             guesses = torch.stack([retrieve(q, z, self.data.train_labels) for q, z in zip(outputs, items, strict=True)])
         return (guesses == self.data.test_labels).double().mean(-1).tolist()
 
-    def _batches(self, steps: int) -> Stream:
+    def batches(self, steps: int) -> Stream:
         """Indices of training images, every image at most once an epoch."""
         n, batch = len(self.data.train_labels), self.run.batch
 
@@ -364,6 +375,12 @@ class EncoderStack:
             return (order[: steps * batch].view(steps, batch),)
 
         return Stream(epoch_of_indices, self.generators, steps, self.epoch)
+
+
+def _fit(loop: Loop, batches: Stream, stack: CriticStack | EncoderStack, checkpoints: Checkpoints | None) -> History:
+    """Train as the specification says, as one graph where there is CUDA."""
+    keeper = Keeper(checkpoints, batches) if checkpoints else None
+    return fit(loop, batches, keeper=keeper, compile_step=stack.run.compiled, capture=stack.where.type == "cuda")
 
 
 def _training_scalars(history: History, member: int, epoch: int) -> dict[str, float]:

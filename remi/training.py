@@ -159,7 +159,14 @@ class History:
 class Loop:
     """A training between two steps: tensors that stay where they are, so that a step waits for no host and a file can hold them.
 
-    Args: see `fit`.
+    Args:
+        network: a stack of `runs` networks.
+        score: from a batch to the scores of the stack.
+        estimator: from scores to a reading of shape (runs,).
+        optimizer: the update.
+        runs: size of the stack.
+        steps: number of updates.
+        observe: more values of shape (runs,) to trace, each from scores and batch.
     """
 
     def __init__(
@@ -171,12 +178,12 @@ class Loop:
         *,
         runs: int,
         steps: int,
-        observe: Observers,
+        observe: Observers | None = None,
     ) -> None:
-        self.score, self.estimator, self.optimizer, self.observe = score, estimator, optimizer, observe
+        self.score, self.estimator, self.optimizer, self.observe = score, estimator, optimizer, observe or {}
         self.parameters = FlatParameters(network, runs)
         where = self.parameters.values.device
-        self.columns = (*COLUMNS, *observe)
+        self.columns = (*COLUMNS, *self.observe)
         self.trace = torch.full((steps, len(self.columns), runs), torch.nan, device=where)
         self.position = torch.zeros(1, dtype=torch.long, device=where)  # the next row of `trace`
         self.alive = torch.ones(runs, dtype=torch.bool, device=where)
@@ -308,42 +315,24 @@ class Keeper:
 
 
 def fit(
-    network: nn.Module,
-    score: Callable[..., Scores],
-    batches: Iterable[Batch],
-    estimator: Estimator,
-    optimizer: Optimizer,
-    *,
-    runs: int,
-    steps: int,
-    observe: Observers | None = None,
-    keeper: Keeper | None = None,
-    compile_step: bool = False,
-    capture: bool = False,
+    loop: Loop, batches: Iterable[Batch], *, keeper: Keeper | None = None, compile_step: bool = False, capture: bool = False
 ) -> History:
-    """Maximise the estimator's objective; nothing waits for the host.
+    """Maximise the objective of the loop's estimator; nothing waits for the host.
 
     A run whose objective or gradient is not finite is frozen at once, on the device: it keeps the parameters it had before
     that step, and its trace ends there. A batch without a joint pair changes nothing and is counted.
 
     Args:
-        network: a stack of `runs` networks.
-        score: from a batch to the scores of the stack.
-        batches: `steps` batches.
-        estimator: from scores to a reading of shape (runs,).
-        optimizer: the update.
-        runs: size of the stack.
-        steps: number of updates.
-        observe: more values of shape (runs,) to trace, each from scores and batch.
+        loop: what is trained.
+        batches: one for each of its steps.
         keeper: of these batches; where it has a state, the training goes on from there.
         compile_step: see `compiled`.
-        capture: see `Captured`; everything is on a CUDA device, and `score` draws no random numbers.
+        capture: see `Captured`; everything is on a CUDA device, and the scores draw no random numbers.
     """
-    loop = Loop(network, score, estimator, optimizer, runs=runs, steps=steps, observe=observe or {})
     first = keeper.take_up(loop) if keeper else 0
     step = compiled(loop) if compile_step else loop.step
     step = Captured(loop, step) if capture else step
-    for done, batch in enumerate(tqdm(batches, initial=first, total=steps, disable=None, leave=False), first + 1):
+    for done, batch in enumerate(tqdm(batches, initial=first, total=len(loop.trace), disable=None, leave=False), first + 1):
         step(*batch)
         if keeper:
             keeper.put_down(loop, done)

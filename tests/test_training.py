@@ -49,7 +49,8 @@ def toy(optimizer="sgd", steps=12, hurt=None, runs=3, drop=(), where=CPU, captur
 
     rule = OPTIMIZERS[optimizer]()
     kept = [batch for batch in batches if batch[0] not in drop]
-    history = fit(network, score, kept, estimators.get("mine"), rule, runs=runs, steps=len(kept), capture=capture)
+    loop = Loop(network, score, estimators.get("mine"), rule, runs=runs, steps=len(kept))
+    history = fit(loop, kept, capture=capture)
     return torch.cat([p.data.reshape(runs, -1) for p in network.parameters()], 1), history, rule
 
 
@@ -332,7 +333,7 @@ def test_a_checkpoint_holds_all_that_a_step_changes(tmp_path):
 
 def test_a_keeper_writes_between_chunks_only_and_when_it_is_time(tmp_path):
     stream = Stream(lambda g, first, steps: (torch.rand(steps, generator=g),), [torch.Generator()], 10, 4)
-    loop = Loop(mlp([3, 1], runs=1), None, None, SGD(0.1), runs=1, steps=10, observe={})
+    loop = Loop(mlp([3, 1], runs=1), None, None, SGD(0.1), runs=1, steps=10)
     for seconds, written in ((3600, []), (0, [8, 4])):
         keeper = Keeper(Checkpoints(tmp_path, seconds), stream)
         for step in range(1, 11):
@@ -500,11 +501,7 @@ def test_devices_agree(optimizer):
 def loop_of(run, where):
     """The loop of a stack of one, and a batch for it."""
     encoder = EncoderStack([run], DATASETS[run.dataset](), where)
-    seen = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "step", lambda loop, *batch: seen.append((loop, batch)))
-        encoder.fit(None)
-    return seen[0]
+    return encoder.loop(), next(iter(encoder.batches(1)))
 
 
 STEPS = [
