@@ -6,7 +6,7 @@ REMI := $(BIN)/python -m remi
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help paper test verify notebooks readme calibration lock clean distclean
+.PHONY: help paper test verify bench notebooks readme calibration lock audit clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,9 +34,15 @@ readme: .venv/.ready  ## regenerate the table in README.md
 calibration: .venv/.ready  ## the estimate on tasks with known mutual information; about an hour, goes on where it was
 	$(REMI) calibration
 
+bench: .venv/.ready  ## speed beside the alternatives; figures/bench*
+	$(BIN)/python benchmarks/speed.py
+
 lock:  ## resolve requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate -o requirements.lock
+
+audit:  ## known vulnerabilities of the locked packages (needs pip-audit and the network)
+	pip-audit --require-hashes --disable-pip -r requirements.lock
 
 clean:  ## remove runs, builds and caches
 	rm -rf runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,345 @@
+"""How fast the trainings are, beside the alternatives: `make bench`, which writes figures/bench*.
+
+A contender trains for a number of steps; what is compared is the time of one step of one run. All contenders of a work take
+turns, `REPEATS` times in one process of one thread, and the medians are compared: the machine's noise hits them alike.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+
+import alternatives
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from remi import experiments, images, runs
+from remi.figures import JOINT, PALETTE, PRODUCTS, TRUTH, render, write
+from remi.specs import CriticRun, CriticStack, EncoderRun, EncoderStack
+from remi.training import Captured, compiled, device
+
+REPEATS = 5
+SECONDS = 0.5  # of one repetition, about
+STEPS = 40_000  # that a loop has room for
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Who trains, and how many runs at once; `start` is called once, before any time is taken."""
+
+    name: str
+    start: Callable[[], alternatives.Training]
+    runs: int = 1
+    ours: bool = True
+
+
+@dataclass(frozen=True)
+class Target:
+    """`fast` must be at least so many times as fast as `slow`."""
+
+    fast: str
+    slow: str
+    at_least: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """One training and who does it."""
+
+    name: str
+    contenders: tuple[Contender, ...]
+    targets: tuple[Target, ...]
+
+
+# ---- Ours -----------------------------------------------------------------------------------------------------------------
+
+
+def stack_of(run: CriticRun | EncoderRun, size: int) -> Callable[[], alternatives.Training]:
+    """The package's own loop on a stack of so many seeds."""
+
+    def start() -> alternatives.Training:
+        stack, where = [replace(run, seed=seed, steps=STEPS) for seed in range(size)], device()
+        trained: CriticStack | EncoderStack
+        if isinstance(run, CriticRun):
+            trained = CriticStack(stack, where)
+            batches = iter(trained.batches)
+        else:
+            cifar = run.dataset in images.CIFAR
+            trained = EncoderStack(stack, images.noise(run.dataset, 5000) if cifar else images.DATASETS[run.dataset](), where)
+            batches = iter(trained.batches(STEPS))
+        loop = trained.loop()
+        step = compiled(loop) if run.compiled else loop.step
+        step = Captured(loop, step) if where.type == "cuda" else step
+
+        def train(steps: int) -> None:
+            for _ in range(steps):
+                step(*next(batches))
+
+        return train
+
+    return start
+
+
+def three_products(run: CriticRun) -> Callable[[], alternatives.Training]:
+    """What a step of Fig. 7 cannot do without: its largest product, and the two that give its gradients."""
+
+    def start() -> alternatives.Training:
+        rows, (inputs, outputs) = run.batch**2, run.hidden
+        x, weight, gradient = torch.randn(rows, inputs), torch.randn(inputs, outputs), torch.randn(rows, outputs)
+
+        def train(steps: int) -> Tensor:
+            for _ in range(steps):
+                products = x @ weight, gradient @ weight.T, x.T @ gradient
+            return products[2]
+
+        return train
+
+    return start
+
+
+# ---- Works ----------------------------------------------------------------------------------------------------------------
+
+
+def one_hot() -> Work:
+    """Section 3 at batch 32."""
+    run = experiments.FIGURE3.runs()["mine"][0]
+    return Work(
+        "one-hot, batch 32",
+        (
+            Contender("released manner", alternatives.one_hot_released, ours=False),
+            Contender("plain loop", alternatives.one_hot_plain, ours=False),
+            Contender("remi, one run", stack_of(run, 1)),
+            Contender("remi, 20 runs", stack_of(run, 20), 20),
+            Contender("remi, 20 runs, compiled", stack_of(replace(run, compiled=True), 20), 20),
+            Contender("remi, 64 runs, compiled", stack_of(replace(run, compiled=True), 64), 64),
+        ),
+        (
+            Target("remi, 20 runs", "plain loop", 8),
+            Target("remi, 20 runs", "released manner", 80),
+            Target("remi, 20 runs, compiled", "plain loop", 40),
+        ),
+    )
+
+
+def staircase() -> Work:
+    """Fig. 7 at full width."""
+    run = experiments.FIGURE7.runs()["nwj"][0]
+    contenders = [
+        Contender("three products alone", three_products(run), ours=False),
+        Contender("remi", stack_of(run, 1)),
+        Contender("remi, bf16", stack_of(replace(run, precision="bf16"), 1)),
+    ]
+    targets = [Target("remi", "three products alone", 0.7), Target("remi, bf16", "remi", 1.4)]
+    try:
+        alternatives.gaussian_torch_mist()
+    except ImportError as error:
+        print(f"torch-mist is not here ({error}); pip install torch-mist", file=sys.stderr)
+    else:
+        contenders.insert(1, Contender("torch-mist", alternatives.gaussian_torch_mist, ours=False))
+        targets.append(Target("remi", "torch-mist", 1))
+    return Work("Fig. 7, 64 x 64 pairs", tuple(contenders), tuple(targets))
+
+
+def encoders(dataset: str, at_least: float) -> Work:
+    """CLB on images that are small."""
+    benchmark = next(benchmark for benchmark in experiments.DIGITS if benchmark.dataset == dataset)
+    run = replace(experiments.TABLE2, benchmarks=(benchmark,)).runs()[f"clb/{dataset}/mine/None"][0]
+    return Work(
+        f"{dataset}, batch {run.batch}",
+        (Contender("remi, one run", stack_of(run, 1)), Contender("remi, 20 runs", stack_of(run, 20), 20)),
+        (Target("remi, 20 runs", "remi, one run", at_least),),
+    )
+
+
+def photographs(batch: int, at_least: float) -> Work:
+    """CLB with ResNet-18 at 224 pixels, on a GPU."""
+    benchmark = replace(experiments.TABLE2.benchmarks[0], batch=batch)
+    run = replace(experiments.TABLE2, benchmarks=(benchmark,)).runs()["clb/cifar-10/mine/None"][0]
+    data = images.noise("cifar-10", 5000)
+    pictures, labels = data.train_images.permute(0, 2, 3, 1).numpy(), data.train_labels.numpy()
+
+    def plain() -> alternatives.Training:
+        return alternatives.photographs_plain(pictures, labels, device=str(device()), batch=batch)
+
+    return Work(
+        f"ResNet-18 at 224 px, batch {batch}",
+        (
+            Contender("plain script", plain, ours=False),
+            Contender("remi", stack_of(run, 1)),
+            Contender("remi, bf16", stack_of(replace(run, precision="bf16"), 1)),
+        ),
+        (Target("remi", "plain script", at_least),),
+    )
+
+
+def works() -> Iterator[Work]:
+    """All that this machine can do."""
+    if torch.cuda.is_available():
+        yield photographs(100, 3)
+        yield photographs(10, 5)
+    else:
+        yield one_hot()
+        yield staircase()
+        yield encoders("digits", 3)
+        yield encoders("digit-pairs", 1.5)
+
+
+# ---- Measuring ------------------------------------------------------------------------------------------------------------
+
+
+def seconds(train: alternatives.Training, steps: int) -> float:
+    """Of so many steps."""
+    started = time.perf_counter()
+    train(steps)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def measure(work: Work, repeats: int = REPEATS, length: float = SECONDS) -> pd.DataFrame:
+    """A row per contender: microseconds of one step of one run."""
+    trainings = [contender.start() for contender in work.contenders]
+    steps = []
+    for train in trainings:
+        seconds(train, 20)  # compiles, captures, fills caches
+        steps.append(max(20, int(length * 20 / seconds(train, 20))))
+    rounds = [[seconds(train, count) for train, count in zip(trainings, steps, strict=True)] for _ in range(repeats)]
+    rows = []
+    for contender, count, times in zip(work.contenders, steps, zip(*rounds, strict=True), strict=True):
+        each = [1e6 * one / count / contender.runs for one in times]
+        rows.append(
+            {
+                **{"work": work.name, "contender": contender.name, "runs": contender.runs, "steps": count},
+                **{"median_us": statistics.median(each), "lowest_us": min(each), "highest_us": max(each)},
+                **{"repeats": repeats, "threads": torch.get_num_threads(), **runs.environment(), "processor": processor()},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def processor() -> str:
+    """The CPU in words."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def ratios(work: Work, table: pd.DataFrame) -> pd.DataFrame:
+    """A row per target."""
+    median = table.set_index("contender").median_us
+    rows = []
+    for target in work.targets:
+        ratio = median[target.slow] / median[target.fast]
+        verdict = "met" if ratio >= target.at_least else "missed"
+        rows.append({"work": work.name, **asdict(target), "ratio": ratio, "verdict": verdict})
+    return pd.DataFrame(rows)
+
+
+def scaling(length: float = SECONDS) -> pd.DataFrame:
+    """Milliseconds of a step, or of a training, against one size at a time; the others are Fig. 3's or Fig. 7's."""
+    small, large = experiments.FIGURE3.runs()["mine"][0], experiments.FIGURE7.runs()["mine"][0]
+    symbols = {n: replace(small, problem=replace(small.problem, symbols=n)) for n in (16, 32, 64, 128, 256)}
+    families: dict[str, dict[int, tuple[CriticRun, int]]] = {
+        "runs in the stack": {n: (small, n) for n in (1, 2, 5, 10, 20, 40, 80, 160)},
+        "batch, one-hot": {n: (replace(small, batch=n), 20) for n in (16, 32, 64, 128, 256, 512, 1024)},
+        "symbols N": {n: (run, 20) for n, run in symbols.items()},
+        "batch, all pairs": {n: (replace(large, batch=n), 1) for n in (8, 16, 32, 64, 128)},
+    }
+    rows = []
+    for name, members in families.items():
+        for size, (run, stack) in members.items():
+            train = stack_of(run, stack)()
+            seconds(train, 5)
+            count = max(3, int(length * 5 / seconds(train, 5)))
+            rows.append({"against": name, "size": size, "ms": 1e3 * min(seconds(train, count) for _ in range(3)) / count})
+    train = stack_of(small, 20)()
+    seconds(train, 100)
+    for steps in (125, 250, 500, 1000, 2000, 4000):
+        rows.append({"against": "steps", "size": steps, "ms": 1e3 * min(seconds(train, steps) for _ in range(3))})
+    return pd.DataFrame(rows)
+
+
+# ---- Products -------------------------------------------------------------------------------------------------------------
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """A panel per work, a bar per contender."""
+    names = list(table.work.unique())
+    heights = [len(table[table.work == name]) for name in names]
+    figure = Figure(figsize=(6.0, 0.55 * len(names) + 0.25 * sum(heights)), layout="constrained")
+    for axes, name in zip(figure.subplots(len(names), height_ratios=heights, squeeze=False)[:, 0], names, strict=True):
+        rows = table[table.work == name][::-1]
+        colors = [PALETTE["mine"] if contender.startswith("remi") else JOINT for contender in rows.contender]
+        axes.barh(rows.contender, rows.median_us, color=colors, height=0.7)
+        axes.hlines(rows.contender, rows.lowest_us, rows.highest_us, color=TRUTH, lw=1)
+        for place, value in enumerate(rows.median_us):
+            axes.annotate(f"{value:,.4g}", (rows.highest_us.iloc[place], place), (4, 0), textcoords="offset points", va="center")
+        axes.set(xscale="log", title=name, xlim=(rows.lowest_us.min() / 2, rows.highest_us.max() * 3))
+        axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("microseconds per step of one run")
+    return figure
+
+
+def draw_scaling(table: pd.DataFrame) -> Figure:
+    """A panel per size, with the exponent of the upper half of its points."""
+    names = list(table.against.unique())
+    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    for axes, name in zip(figure.subplots(2, 3).flat, [*names, None], strict=True):
+        if name is None:
+            axes.axis("off")
+            continue
+        rows = table[table.against == name]
+        upper = rows[len(rows) // 2 :]
+        exponent, level = np.polyfit(np.log(upper["size"]), np.log(upper.ms), 1)
+        axes.loglog(rows["size"], rows.ms, "o-", ms=4, color=PALETTE["mine"])
+        axes.loglog(upper["size"], np.exp(level) * upper["size"] ** exponent, ":", color=TRUTH)
+        axes.set(title=name, ylabel="ms per training" if name == "steps" else "ms per step")
+        axes.text(0.05, 0.9, f"exponent {exponent:.2f}", transform=axes.transAxes, va="top")
+    return figure
+
+
+def save(stem: str, table: pd.DataFrame, figure: Figure | None = None) -> None:
+    """Write the table, and the figure as PNG."""
+    write(PRODUCTS / f"{stem}.csv", table.to_csv(index=False, float_format="%.4g", lineterminator="\n"))
+    if figure is not None:
+        write(PRODUCTS / f"{stem}.png", render(figure)[".png"])
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help="works whose name starts like this")
+    parser.add_argument("--dry", action="store_true", help="write nothing")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    tables, compared = [], []
+    for work in works():
+        if work.name.startswith(options.only or ""):
+            tables.append(measure(work))
+            compared.append(ratios(work, tables[-1]))
+            print(tables[-1].iloc[:, :7].to_string(index=False), compared[-1].to_string(index=False), sep="\n", flush=True)
+    if options.dry:
+        return
+    suffix = "_cuda" if torch.cuda.is_available() else ""
+    table = pd.concat(tables)
+    save(f"bench{suffix}", table, draw(table))
+    save(f"bench{suffix}_ratios", pd.concat(compared))
+    if not suffix:
+        grown = scaling()
+        save("bench_scaling", grown, draw_scaling(grown))
+
+
+if __name__ == "__main__":
+    if not runs.WORKER_ENVIRONMENT.items() <= os.environ.items():  # which the C library reads when a process starts
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **runs.WORKER_ENVIRONMENT})
+    main()

@@ -1,0 +1,58 @@
+"""The benchmark compares like with like, and says "missed" when a target is missed."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import alternatives
+import speed
+
+
+@pytest.mark.parametrize("start", [alternatives.one_hot_plain, alternatives.one_hot_released], ids=["plain", "released"])
+def test_the_loops_of_others_train_the_same_problem(start):
+    torch.manual_seed(0)
+    history = start(batch=64)(400)
+    estimates = history.estimate if hasattr(history, "estimate") else [float(value) for value in history]
+    assert len(estimates) == 400
+    assert np.mean(estimates[:20]) < 0.5
+    assert 1.5 < np.mean(estimates[-100:]) < 4  # log 16 is 2.77, and MINE on small batches is above
+
+
+def test_the_script_of_others_trains_photographs():
+    data = speed.images.noise("cifar-10", 40)
+    pictures = data.train_images.permute(0, 2, 3, 1).numpy()
+    train = alternatives.photographs_plain(pictures, data.train_labels.numpy(), device="cpu", batch=10, side=32, workers=0)
+    assert np.isfinite(train(2)).all()
+
+
+@pytest.mark.parametrize("work", [speed.one_hot, speed.staircase, lambda: speed.encoders("digits", 3)])
+def test_our_contenders_train(work):
+    for contender in work().contenders:
+        if contender.ours and "compiled" not in contender.name:
+            contender.start()(2)
+    assert all({target.fast, target.slow} <= {one.name for one in work().contenders} for target in work().targets)
+
+
+def test_ratios_are_per_run_and_judged(monkeypatch):
+    monkeypatch.setattr(speed, "seconds", lambda train, steps: train(steps))  # a training that says how long it took
+    contenders = (
+        speed.Contender("plain", lambda: lambda steps: 2e-3 * steps),
+        speed.Contender("remi", lambda: lambda steps: 4e-3 * steps, runs=4),
+    )
+    work = speed.Work("said", contenders, (speed.Target("remi", "plain", 1.5), speed.Target("remi", "plain", 2.5)))
+    table = speed.measure(work, repeats=3)
+    assert table.set_index("contender").median_us.to_dict() == pytest.approx({"plain": 2000, "remi": 1000})
+    assert list(speed.ratios(work, table).verdict) == ["met", "missed"]
+    assert {"threads", "torch", "python", "processor"} <= set(table)
+    assert len(speed.draw(table).axes) == 1
+
+
+def test_growth_is_drawn_with_its_exponent():
+    table = speed.pd.DataFrame([{"against": name, "size": n, "ms": 0.1 * n**2} for name in "abcde" for n in (1, 2, 4, 8)])
+    texts = [text.get_text() for axes in speed.draw_scaling(table).axes for text in axes.texts]
+    assert texts == ["exponent 2.00"] * 5
