@@ -265,6 +265,44 @@ def summary(records: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
+def judge(table: pd.DataFrame) -> pd.DataFrame:
+    """What the default must do, against the summary: a row per target, set before any of it was measured."""
+    default = table[table.method == DEFAULT].set_index(["task", "n"])
+    rows = []
+
+    def add(statement: str, target: str, measured: str, *, met: bool) -> None:
+        rows.append({"statement": statement, "target": target, "measured": measured, "verdict": "met" if met else "missed"})
+
+    many = default.xs(ACCURATE_SIZE, level="n")
+    tasks = {f"Gaussian {dim}-D, {mi:g}": (dim, mi) for dim, mi in DENSE if dim <= ACCURATE}
+    small = many.loc[[name for name, (dim, mi) in tasks.items() if dim <= 10 and mi <= 3]]
+    shares = many.median_absolute_error / many.mi
+    met = bool((small.median_absolute_error <= np.maximum(0.05 * small.mi, 0.05)).all())
+    statement = f"Gaussians up to 10 dimensions and 3 nats, n = {ACCURATE_SIZE:,}"
+    add(statement, "median error at most 5% or 0.05 nats", f"at most {shares[small.index].max():.1%}", met=met)
+    hard = "Gaussian 20-D, 4"
+    add(f"{hard} nats, n = {ACCURATE_SIZE:,}", "median error below 19%", f"{shares[hard]:.1%}", met=bool(shares[hard] < 0.19))
+
+    every = table[table.n.isin(SIZES)].pivot_table(index=["task", "n"], columns="method", values="median_absolute_error")
+    ahead = int((every[DEFAULT] < every.neighbours).sum())
+    add("nearer the truth than nearest neighbours", "2 of 3 tasks", f"{ahead} of {len(every)}", met=ahead >= len(every) * 2 / 3)
+
+    often = default.xs(COVERED_SIZE, level="n").loc[list(COVERED)]
+    target = f"85% of {COVERED_REPEATS} repetitions; 90% for independence"
+    least = [0.9 if mi == 0 else 0.85 for mi in often.mi]
+    measured = ", ".join(f"{name}: {coverage:.0%}" for name, coverage in often.coverage.items())
+    add(
+        f"the nominal 95% interval holds the truth, n = {COVERED_SIZE:,}",
+        target,
+        measured,
+        met=bool((often.coverage >= least).all()),
+    )
+
+    seconds = many.loc[[name for name, (dim, _) in tasks.items() if dim == 10]].seconds.max()
+    add(f"{ACCURATE_SIZE:,} rows of 10 + 10 columns", "at most 60 s", f"{seconds:.0f} s on one core", met=seconds <= 60)
+    return pd.DataFrame(rows)
+
+
 def draw(records: pd.DataFrame) -> "Figure":
     """Errors of every method on every task, a panel per size."""
     from matplotlib.figure import Figure
@@ -295,11 +333,13 @@ def draw(records: pd.DataFrame) -> "Figure":
 
 
 def calibrate(repeats: int = REPEATS, processes: int = 2) -> None:
-    """Solve what is missing, and write figures/calibration.csv, .json, .png and .pdf."""
+    """Solve what is missing, and write figures/calibration.csv, .json, .png and .pdf, and the targets beside them."""
     from remi.figures import PRODUCTS, render, write
 
     records = run(grid(repeats), processes)
-    write(PRODUCTS / "calibration.csv", summary(records).to_csv(index=False, float_format="%.4g", lineterminator="\n"))
+    table = summary(records)
+    write(PRODUCTS / "calibration.csv", table.to_csv(index=False, float_format="%.4g", lineterminator="\n"))
+    write(PRODUCTS / "calibration_targets.csv", judge(table).to_csv(index=False, lineterminator="\n"))
     provenance = {"repeats": repeats, "cells": len(records), "environment": runs.environment(), "sources": SOURCES}
     write(PRODUCTS / "calibration.json", json.dumps(provenance, indent=1, sort_keys=True))
     for suffix, content in render(draw(records)).items():

@@ -1,8 +1,10 @@
 """The tasks' truths, the neighbours' formula, and a small calibration that is interrupted."""
 
 import math
+from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import multivariate_t
 from sklearn.feature_selection import mutual_info_regression
@@ -77,17 +79,32 @@ def test_a_small_calibration_goes_on_where_it_was(records, monkeypatch):
     assert [axes.get_title(loc="left") for axes in calibration.draw(found).axes] == ["n = 60"]
 
 
-def test_the_command_writes_its_products(records, tmp_path, monkeypatch):
-    monkeypatch.setattr(calibration, "TASKS", TASKS[:1])
-    monkeypatch.setattr(calibration, "SIZES", (60,))
-    monkeypatch.setattr(calibration, "COVERED", ())
-    monkeypatch.setattr(calibration, "ACCURATE", 0)
-    monkeypatch.setattr(calibration, "METHODS", {"neighbours": calibration.METHODS["neighbours"]})
-    monkeypatch.setattr(calibration, "run", lambda cells, processes, solve=calibration.run: solve(cells, 0))
+def said(cells, share, width, seconds):
+    """Records of all cells: a share of the truth plus 0.1 nats is missing, 5% for neighbours; the interval is +- width."""
+    truths = {task.name: task.mi for task in TASKS}
+    rows = []
+    for cell in cells:
+        mi = truths[cell.task]
+        value = mi - (0.05 if cell.method == "neighbours" else share) * (mi + 0.1)
+        ends = {"low": value - width, "high": value + width}
+        rows.append({**asdict(cell), "mi": mi, "value": value, **ends, "seconds": seconds})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("share", "width", "seconds", "verdicts"),
+    [
+        (0.04, 0.1, 30, ["met", "met", "met", "met", "met"]),
+        (0.06, 0.1, 30, ["missed", "met", "missed", "met", "met"]),
+        (0.2, 0.5, 30, ["missed", "missed", "missed", "met", "met"]),
+        (0.04, 0.01, 61, ["met", "met", "met", "missed", "missed"]),
+    ],
+)
+def test_the_command_writes_its_products_and_judges(share, width, seconds, verdicts, records, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "run", lambda cells, processes: said(cells, share, width, seconds))
     assert main(["calibration", "--repeats", "2"]) == 0
-    assert {"calibration.csv", "calibration.json", "calibration.png", "calibration.pdf"} <= {
-        path.name for path in tmp_path.iterdir()
-    }
+    assert list(pd.read_csv(tmp_path / "calibration_targets.csv").verdict) == verdicts
+    assert {f"calibration{suffix}" for suffix in (".csv", ".json", ".png", ".pdf")} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_wrong_number_is_one_line(capsys):
