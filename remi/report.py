@@ -19,8 +19,8 @@ def paper(profile: str, only: Sequence[str] = (), *, force: bool = False) -> Non
 
     Args:
         profile: the scale.
-        only: figures and tables to make, by the names in `experiments.PLANS`; all when empty. Claims about others are then
-            `untested`, and `table1` and the report, which need all, stay as they are.
+        only: figures and tables to make, by the names in `experiments.PLANS`; all when empty. Claims about others, `table1`
+            and the report, which need all, then stay as they are.
         force: train the paper profile even without CUDA.
 
     Raises:
@@ -43,11 +43,15 @@ def paper(profile: str, only: Sequence[str] = (), *, force: bool = False) -> Non
 
 
 def judge(profile: str, only: Sequence[str] = ()) -> None:
-    """Write `claims.csv` from finished runs."""
+    """Write `claims.csv` from finished runs; with `only`, a verdict that was there and needs other runs stays."""
+    path = figures.folder(profile) / "claims.csv"
     plans = {name: experiments.PLANS[name] for name in only or experiments.PLANS}
     loaded = {plan: runs.load_or_run(experiments.groups(plan(profile))) for plan in set(plans.values())}
     verdicts = claims.all_verdicts({name: loaded[plan] for name, plan in plans.items()}, profile)
-    figures.write(figures.folder(profile) / "claims.csv", verdicts.to_csv(index=False, lineterminator="\n"))
+    if only and path.exists():
+        before = pd.read_csv(path, keep_default_na=False).set_index("id").reindex(verdicts.id).reset_index()
+        verdicts = before.where((verdicts.verdict == "untested") & before.verdict.notna(), verdicts)
+    figures.write(path, verdicts.to_csv(index=False, lineterminator="\n"))
 
 
 def assemble(profile: str) -> None:
@@ -80,7 +84,19 @@ ROWS = (  # stem, what the paper claims with it
 
 
 def readme() -> None:
-    """Refresh the generated table in README: figure, claim, notebook, product, time and verdicts."""
+    """Refresh the generated tables in README: what holds, and how good the estimate is."""
+    start, end = MARKERS
+    text = README.read_text()
+    blocks = re.findall(f"{re.escape(start)}.*?{re.escape(end)}", text, flags=re.DOTALL)
+    if len(blocks) != 2:
+        raise ValueError(f"README.md must contain the markers {start} and {end} twice; they are there {len(blocks)} times")
+    for block, lines in zip(blocks, (_verdicts(), _targets()), strict=True):
+        text = text.replace(block, "\n".join([start, *lines, end]), 1)
+    figures.write(README, text)
+
+
+def _verdicts() -> list[str]:
+    """Figure, claim, notebook, product, time and verdicts."""
     verdicts = pd.read_csv(figures.folder("quick") / "claims.csv", keep_default_na=False)
     lines = [
         "| | the paper says | notebook | product | training | claims that hold |",
@@ -95,11 +111,14 @@ def readme() -> None:
             f"| {stem} | {statement} | [{notebook.stem}](notebooks/{notebook.name}) | [figures/{stem}.png](figures/{stem}.png) "
             f"| {_minutes(stem)} | {score}{f'; fails: {failed}' if failed else ''} |"
         )
-    start, end = MARKERS
-    text = README.read_text()
-    if start not in text or end not in text:
-        raise ValueError(f"README.md must contain the markers {start} and {end}")
-    figures.write(README, re.sub(f"{re.escape(start)}.*{re.escape(end)}", "\n".join([start, *lines, end]), text, flags=re.DOTALL))
+    return lines
+
+
+def _targets() -> list[str]:
+    """What `make calibration` found."""
+    targets = pd.read_csv(figures.PRODUCTS / "calibration_targets.csv")
+    rows = [f"| {row.statement} | {row.target} | {row.measured} | {row.verdict} |" for row in targets.itertuples()]
+    return ["| known truths | target | measured | |", "|---|---|---|---|", *rows]
 
 
 def _minutes(stem: str) -> str:

@@ -252,17 +252,25 @@ def test_the_paper_profile_without_cuda_prints_its_cost_and_stops_unless_forced(
     assert ("make paper PROFILE=paper FORCE=1" in captured.err) == (not force)
 
 
-def test_a_part_of_the_paper_is_judged_and_the_rest_untested(store, tmp_path, monkeypatch):
+def test_a_part_of_the_paper_is_judged_and_the_rest_stays(store, tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(figures, "PRODUCTS", tmp_path)
     monkeypatch.setattr(runs, "fill", lambda wanted: made.append({run.words.split("-")[0] for run in wanted}))
     monkeypatch.setattr(runs, "load_or_run", lambda groups: {})
     monkeypatch.setattr(notebooks, "execute_all", lambda profile, every, names: made.append((profile, names)))
-    monkeypatch.setattr(claims, "all_verdicts", lambda records, profile: pd.DataFrame({"judged": [*records]}))
-    assert main(["paper", "fig3", "fig4"]) == 0
-    assert made == [{"onehot"}, ("quick", ["fig3", "fig4"])]
+
+    def verdicts(records, profile):
+        found = [(f"{name}-1", "holds" if name in records else "untested") for name in ("fig2", "fig3", "fig4")]
+        return pd.DataFrame(found, columns=["id", "verdict"])
+
+    monkeypatch.setattr(claims, "all_verdicts", verdicts)
+    assert main(["paper", "fig3"]) == 0
+    assert made == [{"onehot"}, ("quick", ["fig3"])]
     assert [path.name for path in tmp_path.iterdir()] == ["claims.csv"]
-    assert pd.read_csv(tmp_path / "claims.csv").judged.tolist() == ["fig3", "fig4"]
+    assert pd.read_csv(tmp_path / "claims.csv").verdict.tolist() == ["untested", "holds", "untested"]
+    (tmp_path / "claims.csv").write_text("id,verdict\nfig3-1,fails\nfig2-1,fails\ngone-1,holds\n")
+    assert main(["paper", "fig3"]) == 0
+    assert pd.read_csv(tmp_path / "claims.csv").verdict.tolist() == ["fails", "holds", "untested"]
 
 
 def test_an_unknown_figure_is_one_line(capsys):

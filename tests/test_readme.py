@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from remi import report
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 
@@ -50,3 +52,19 @@ def test_verdicts_are_those_of_the_products():
     assert sum(int(holds) for _, holds, _, _ in rows) == (verdicts.verdict == "holds").sum()
     failed = {name for _, _, _, names in rows for name in names.strip().split(", ") if name}
     assert failed == set(verdicts[verdicts.verdict == "fails"].id)
+
+
+def test_make_readme_refreshes_both_tables(tmp_path, monkeypatch):
+    start, end = report.MARKERS
+    emptied = re.sub(f"{start}.*?{end}", f"{start}\nold\n{end}", TEXT, flags=re.DOTALL)
+    monkeypatch.setattr(report, "README", tmp_path / "README.md")
+    monkeypatch.setattr(report, "_minutes", lambda stem: "1 s")
+    report.README.write_text(emptied)
+    report.readme()
+    found = report.README.read_text()
+    assert re.sub(r"\| [^|]* \| ([^|]* \|)$", r"| \1", found, flags=re.MULTILINE) == re.sub(
+        r"\| [^|]* \| ([^|]* \|)$", r"| \1", TEXT, flags=re.MULTILINE
+    )  # all but the times
+    report.README.write_text(emptied.replace(end, ""))
+    with pytest.raises(ValueError, match=r"README.md must contain the markers .* twice; they are there 0 times"):
+        report.readme()
