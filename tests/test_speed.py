@@ -1,6 +1,7 @@
 """The benchmark compares like with like, and says "missed" when a target is missed."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import alternatives
+import precision
 import speed
+
+from remi import experiments, runs
 
 
 @pytest.mark.parametrize("start", [alternatives.one_hot_plain, alternatives.one_hot_released], ids=["plain", "released"])
@@ -56,3 +60,15 @@ def test_growth_is_drawn_with_its_exponent():
     table = speed.pd.DataFrame([{"against": name, "size": n, "ms": 0.1 * n**2} for name in "abcde" for n in (1, 2, 4, 8)])
     texts = [text.get_text() for axes in speed.draw_scaling(table).axes for text in axes.texts]
     assert texts == ["exponent 2.00"] * 5
+
+
+def test_precisions_are_compared_on_the_same_batches(store, tmp_path, monkeypatch):
+    plan = replace(experiments.figure7("quick")["main"], steps_per_level=20, hidden=(64, 64))
+    monkeypatch.setattr(experiments, "figure7", lambda profile: {"main": plan})
+    monkeypatch.setattr(precision, "PRODUCTS", tmp_path)
+    monkeypatch.setattr(runs, "fill", lambda wanted: [runs.train([run]) for run in wanted])
+    precision.main()
+    table = speed.pd.read_csv(tmp_path / "bench_precision.csv")
+    assert list(table.level) == [2, 4, 6, 8, 10]
+    assert (table.bf16_moves.abs() < 0.2).all()  # nats, at the start of a training
+    assert table.bf16_moves.abs().max() > 0
