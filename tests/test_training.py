@@ -358,6 +358,8 @@ def test_a_critic_in_bf16_is_near_fp32_and_not_the_same():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(torch._dynamo.config, "trace_autograd_ops"), reason="this PyTorch cannot")
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="inductor needs a C++ compiler")
 def test_the_compiled_step_is_the_plain_one_up_to_rounding():
     stack = [replace(ONE_HOT, loss="renwj", seed=seed, lam=lam, steps=60) for seed, lam in enumerate((0.1, 1.0))]
     plain, compiled = (ONE_HOT.train([replace(run, compiled=how) for run in stack], CPU) for how in (False, True))
@@ -368,7 +370,7 @@ def test_the_compiled_step_is_the_plain_one_up_to_rounding():
 
 
 def test_a_compiler_that_cannot_is_named(monkeypatch):
-    monkeypatch.delattr("torch._dynamo.config.trace_autograd_ops")
+    monkeypatch.delattr("torch._dynamo.config.trace_autograd_ops", raising=False)
     with pytest.raises(RuntimeError, match="compiled=True needs a PyTorch whose compiler follows"):
         ONE_HOT.train([replace(ONE_HOT, compiled=True)], CPU)
 
