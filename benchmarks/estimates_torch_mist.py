@@ -1,10 +1,11 @@
 """torch-mist's estimators on the tasks of `make calibration`, each with the seconds that the default of `estimate_mi` took.
 
     pip install torch-mist
-    python benchmarks/estimates_torch_mist.py [--seeds 0 1] [--estimators smile js]
+    python benchmarks/estimates_torch_mist.py [--seeds 0 1] [--estimators smile js] [--patient]
 
 Both get the same rows and the same features. torch-mist trains on 80% of the rows, 10% of those decide when to stop, and it is
-read on the other 20%; all its settings but the number of iterations are its own. Written: `figures/calibration_torch_mist.csv`.
+read on the other 20%; all its settings but the number of iterations are its own. It usually stops long before its time is over;
+`--patient` lets it go on to the end, and read the best network it had. Written: `figures/calibration_torch_mist.csv`.
 """
 
 import argparse
@@ -24,7 +25,7 @@ PILOT = 100  # iterations that say how long one takes
 ESTIMATORS = ("smile", "js", "nwj", "infonce", "mine")
 
 
-def torch_mist(x: torch.Tensor, y: torch.Tensor, name: str, seed: int, iterations: int) -> float:
+def torch_mist(x: torch.Tensor, y: torch.Tensor, name: str, seed: int, iterations: int, patience: int | None = None) -> float:
     """Its estimate on held-out rows, in nats."""
     from torch_mist import estimate_mi
 
@@ -38,13 +39,14 @@ def torch_mist(x: torch.Tensor, y: torch.Tensor, name: str, seed: int, iteration
             estimator=name,
             test_data=(x[test], y[test]),
             max_iterations=iterations,
+            patience=patience,
             verbose=False,
             logger=False,
         )
     return float(found[0] if isinstance(found, tuple) else found)
 
 
-def solve(cell: calibration.Cell, name: str) -> dict[str, object]:
+def solve(cell: calibration.Cell, name: str, *, patient: bool = False) -> dict[str, object]:
     """One estimate in the time of ours."""
     ours = calibration.solve(cell)
     task = next(task for task in calibration.TASKS if task.name == cell.task)
@@ -56,10 +58,18 @@ def solve(cell: calibration.Cell, name: str) -> dict[str, object]:
     torch_mist(x, y, name, cell.seed, PILOT)
     each = (time.perf_counter() - start) / PILOT
     start = time.perf_counter()
-    value = torch_mist(x, y, name, cell.seed, max(PILOT, int(ours["seconds"] / each)))
+    iterations = max(PILOT, int(ours["seconds"] / each))
+    value = torch_mist(x, y, name, cell.seed, iterations, iterations if patient else None)
     seconds = time.perf_counter() - start
     return {
-        **{"task": cell.task, "n": cell.n, "estimator": name, "seed": cell.seed, "mi": task.mi, "value": value},
+        **{
+            "task": cell.task,
+            "n": cell.n,
+            "estimator": name + ", patient" * patient,
+            "seed": cell.seed,
+            "mi": task.mi,
+            "value": value,
+        },
         **{"seconds": seconds, "default_value": ours["value"], "default_seconds": ours["seconds"]},
     }
 
@@ -77,6 +87,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=list(calibration.SIZES))
     parser.add_argument("--estimators", nargs="+", default=list(ESTIMATORS), choices=ESTIMATORS)
+    parser.add_argument("--patient", action="store_true", help="no early stopping")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cells = [
@@ -88,7 +99,7 @@ def main() -> None:
     found = []
     for name in options.estimators:
         for cell in cells:
-            found.append(solve(cell, name))
+            found.append(solve(cell, name, patient=options.patient))
             print(*found[-1].values(), flush=True)
     table = pd.DataFrame(found)
     write(PRODUCTS / "calibration_torch_mist.csv", table.to_csv(index=False, float_format="%.4g", lineterminator="\n"))

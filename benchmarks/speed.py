@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
 from remi import experiments, images, runs
@@ -282,8 +283,8 @@ def draw(table: pd.DataFrame) -> Figure:
         axes.barh(rows.contender, rows.median_us, color=colors, height=0.7)
         axes.hlines(rows.contender, rows.lowest_us, rows.highest_us, color=TRUTH, lw=1)
         for place, value in enumerate(rows.median_us):
-            axes.annotate(f"{value:,.4g}", (rows.highest_us.iloc[place], place), (4, 0), textcoords="offset points", va="center")
-        axes.set(xscale="log", title=name, xlim=(rows.lowest_us.min() / 2, rows.highest_us.max() * 3))
+            axes.annotate(f"{value:,.0f}", (rows.highest_us.iloc[place], place), (4, 0), textcoords="offset points", va="center")
+        axes.set(title=name, xlim=(0, 1.15 * rows.highest_us.max()))
         axes.tick_params(axis="y", length=0)
     axes.set_xlabel("microseconds per step of one run")
     return figure
@@ -302,7 +303,9 @@ def draw_scaling(table: pd.DataFrame) -> Figure:
         exponent, level = np.polyfit(np.log(upper["size"]), np.log(upper.ms), 1)
         axes.loglog(rows["size"], rows.ms, "o-", ms=4, color=PALETTE["mine"])
         axes.loglog(upper["size"], np.exp(level) * upper["size"] ** exponent, ":", color=TRUTH)
-        axes.set(title=name, ylabel="ms per training" if name == "steps" else "ms per step")
+        axes.set(title=name, ylabel="ms per training" if name == "steps" else "ms per step", xticks=rows["size"])
+        axes.xaxis.set(major_formatter="{x:g}", minor_locator=NullLocator())
+        axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator())
         axes.text(0.05, 0.9, f"exponent {exponent:.2f}", transform=axes.transAxes, va="top")
     return figure
 
