@@ -67,8 +67,9 @@ def test_precisions_are_compared_on_the_same_batches(store, tmp_path, monkeypatc
     monkeypatch.setattr(experiments, "figure7", lambda profile: {"main": plan})
     monkeypatch.setattr(precision, "PRODUCTS", tmp_path)
     monkeypatch.setattr(runs, "fill", lambda wanted: [runs.train([run]) for run in wanted])
-    precision.main()
+    precision.main([])
     table = speed.pd.read_csv(tmp_path / "bench_precision.csv")
     assert list(table.level) == [2, 4, 6, 8, 10]
     assert (table.bf16_moves.abs() < 0.2).all()  # nats, at the start of a training
     assert table.bf16_moves.abs().max() > 0
+    assert 0 < table["rounding"].abs().max() < 0.01
