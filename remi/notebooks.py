@@ -56,6 +56,8 @@ def execute(path: Path, output: Path, chosen: dict[str, object]) -> None:
         ValueError: a parameter that the notebook does not declare, or a value that is not a string, number or bool.
         NotebookError: a cell failed; the message has the notebook, the cell and the error.
     """
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor  # here: slow to import
+
     declared = parameters(path)
     for name, value in chosen.items():
         if name not in declared:
@@ -69,11 +71,15 @@ def execute(path: Path, output: Path, chosen: dict[str, object]) -> None:
     for name, value in chosen.items():
         command += ["--parameters", name, str(value)]
     environment = {**os.environ, **ENVIRONMENT, "REMI_RUNS": str(runs.STORE)}
-    done = subprocess.run([*command, str(path), str(beside)], capture_output=True, text=True, env=environment)
-    if done.returncode:
+    try:
+        done = subprocess.run([*command, str(path), str(beside)], capture_output=True, text=True, env=environment)
+        if done.returncode:
+            raise NotebookError(f"{path.name} failed:\n{done.stderr[-3000:]}")
+        # printed text came in pieces, more or fewer as the machine was busy
+        executed, _ = CoalesceStreamsPreprocessor().preprocess(nbformat.read(beside, as_version=4), {})
+        figures.write(output, nbformat.writes(executed))
+    finally:
         beside.unlink(missing_ok=True)
-        raise NotebookError(f"{path.name} failed:\n{done.stderr[-3000:]}")
-    beside.replace(output)
 
 
 def execute_all(profile: str, trained: Sequence[Run], names: Sequence[str] = ()) -> None:

@@ -13,9 +13,8 @@ import re
 import struct
 import textwrap
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, tostring
@@ -332,20 +331,10 @@ def _chapter(name: str, notebook: NotebookNode, products: Path, places: Collecti
         for cell in rest:
             if cell.cell_type == "markdown":
                 parts.append(markdown(cell.source, places=places))
-            parts += [_output(output, stem, products, shown) for output in _whole(cell.get("outputs", ()))]
+            parts += [_output(output, stem, products, shown) for output in cell.get("outputs", ())]
         return Chapter(name, stem, inline(title[2:]), parts)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-
-
-def _whole(outputs: Iterable[NotebookNode]) -> Iterator[NotebookNode]:
-    """The outputs of a cell; printed text came in pieces, more or fewer as the machine was busy, and is one here."""
-    for printed, pieces in groupby(outputs, lambda output: output.get("name") == "stdout"):
-        if printed:
-            first, *rest = pieces
-            yield NotebookNode(first, text="".join(piece.text for piece in (first, *rest)))
-        else:
-            yield from pieces
 
 
 def _output(output: NotebookNode, stem: str, products: Path, shown: dict[str, str]) -> Markup:

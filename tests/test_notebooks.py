@@ -99,6 +99,18 @@ def test_a_run_notebook_appears_with_its_parameter(small, tmp_path):
     assert code(tmp_path / "out.ipynb")[-1].outputs[0].text == "7\n"
 
 
+def test_printed_text_is_one_however_many_pieces_it_came_in(small, tmp_path):
+    notebook = nbformat.read(small, as_version=4)
+    pause = "import time\nprint('  a = 1', flush=True)\ntime.sleep(0.5)\nprint('long = 2', flush=True)"
+    picture = "\nfrom IPython.display import display\ndisplay('a picture')\nprint('the end')"
+    notebook.cells.append(nbformat.v4.new_code_cell(pause + picture))
+    nbformat.write(notebook, small)
+    notebooks.execute(small, tmp_path / "out.ipynb", {})
+    outputs = code(tmp_path / "out.ipynb")[-1].outputs
+    assert [output.get("text") for output in outputs] == ["  a = 1\nlong = 2\n", None, "the end\n"]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
 def test_a_failing_cell_leaves_no_notebook(small, tmp_path):
     with pytest.raises(notebooks.NotebookError, match=r"small.ipynb failed(.|\n)*size is negative"):
         notebooks.execute(small, tmp_path / "out" / "out.ipynb", {"size": -1})

@@ -428,12 +428,3 @@ def test_figures_name_notebooks_that_exist(html):
     named = re.findall(r"Notebook: <code>notebooks/(\w+)\.ipynb</code>", html)
     assert len(named) == 8
     assert set(named) <= {path.stem for path in notebooks.NOTEBOOKS.glob("*.ipynb")}
-
-
-def test_printed_text_is_one_however_many_pieces_it_came_in():
-    def said(*texts):
-        return [new_output("stream", name="stdout", text=text) for text in texts]
-
-    picture = new_output("display_data", {"text/plain": "a picture"})
-    whole = list(page._whole([*said("  a = 1\n", "", "long = 2\n"), picture, *said("the end")]))
-    assert [output.get("text", output) for output in whole] == ["  a = 1\nlong = 2\n", picture, "the end"]
