@@ -28,7 +28,7 @@ verify: .venv/.ready  ## the robustness tests at full length (half an hour); the
 notebooks: .venv/.ready  ## re-execute the notebooks in place
 	$(REMI) notebooks
 
-readme: .venv/.ready  ## regenerate the table in README.md
+readme: .venv/.ready  ## regenerate the tables in README.md
 	$(REMI) readme
 
 calibration: .venv/.ready  ## the estimate on tasks with known mutual information; about an hour, goes on where it was

@@ -37,7 +37,7 @@ def test_the_script_of_others_trains_photographs():
 @pytest.mark.parametrize("work", [speed.one_hot, speed.staircase, lambda: speed.encoders("digits", 3)])
 def test_our_contenders_train(work):
     for contender in work().contenders:
-        if contender.ours and "compiled" not in contender.name:
+        if contender.name.startswith("remi") and "compiled" not in contender.name:
             contender.start()(2)
     assert all({target.fast, target.slow} <= {one.name for one in work().contenders} for target in work().targets)
 

@@ -2,7 +2,9 @@
 
 import math
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -388,9 +390,6 @@ class Replayed:
 @pytest.fixture
 def graphs_without_a_device(monkeypatch):
     """Streams and graphs of this CPU; counts the steps that were really computed."""
-    from contextlib import nullcontext
-    from types import SimpleNamespace
-
     seen = {"steps": 0}
     plain = Loop.step
 
