@@ -38,7 +38,6 @@ class Contender:
     name: str
     start: Callable[[], alternatives.Training]
     runs: int = 1
-    ours: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,8 @@ def one_hot() -> Work:
     return Work(
         "one-hot, batch 32",
         (
-            Contender("released manner", alternatives.one_hot_released, ours=False),
-            Contender("plain loop", alternatives.one_hot_plain, ours=False),
+            Contender("released manner", alternatives.one_hot_released),
+            Contender("plain loop", alternatives.one_hot_plain),
             Contender("remi, one run", stack_of(run, 1)),
             Contender("remi, 20 runs", stack_of(run, 20), 20),
             Contender("remi, 20 runs, compiled", stack_of(replace(run, compiled=True), 20), 20),
@@ -133,7 +132,7 @@ def staircase() -> Work:
     """Fig. 7 at full width."""
     run = experiments.FIGURE7.runs()["nwj"][0]
     contenders = [
-        Contender("three products alone", three_products(run), ours=False),
+        Contender("three products alone", three_products(run)),
         Contender("remi", stack_of(run, 1)),
         Contender("remi, bf16", stack_of(replace(run, precision="bf16"), 1)),
     ]
@@ -143,7 +142,7 @@ def staircase() -> Work:
     except ImportError as error:
         print(f"torch-mist is not here ({error}); pip install torch-mist", file=sys.stderr)
     else:
-        contenders.insert(1, Contender("torch-mist", alternatives.gaussian_torch_mist, ours=False))
+        contenders.insert(1, Contender("torch-mist", alternatives.gaussian_torch_mist))
         targets.append(Target("remi", "torch-mist", 1))
     return Work("Fig. 7, 64 x 64 pairs", tuple(contenders), tuple(targets))
 
@@ -172,7 +171,7 @@ def photographs(batch: int, at_least: float) -> Work:
     return Work(
         f"ResNet-18 at 224 px, batch {batch}",
         (
-            Contender("plain script", plain, ours=False),
+            Contender("plain script", plain),
             Contender("remi", stack_of(run, 1)),
             Contender("remi, bf16", stack_of(replace(run, precision="bf16"), 1)),
         ),
@@ -286,7 +285,9 @@ def draw(table: pd.DataFrame) -> Figure:
             axes.annotate(f"{value:,.0f}", (rows.highest_us.iloc[place], place), (4, 0), textcoords="offset points", va="center")
         axes.set(title=name, xlim=(0, 1.15 * rows.highest_us.max()))
         axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("microseconds per step of one run")
+    machine = table.iloc[0]
+    place = machine.processor if machine.device == "cpu" else machine.device_name
+    axes.set_xlabel(f"microseconds per step of one run; {place}, {machine.threads} thread{'s' * (machine.threads > 1)}")
     return figure
 
 
@@ -320,8 +321,7 @@ def save(stem: str, table: pd.DataFrame, figure: Figure | None = None) -> None:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="works whose name starts like this")
-    parser.add_argument("--dry", action="store_true", help="write nothing")
+    parser.add_argument("--only", help="print the works whose name starts like this, and write nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -331,7 +331,7 @@ def main() -> None:
             tables.append(measure(work))
             compared.append(ratios(work, tables[-1]))
             print(tables[-1].iloc[:, :7].to_string(index=False), compared[-1].to_string(index=False), sep="\n", flush=True)
-    if options.dry:
+    if options.only:
         return
     suffix = "_cuda" if torch.cuda.is_available() else ""
     table = pd.concat(tables)
