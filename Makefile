@@ -36,6 +36,7 @@ calibration: .venv/.ready  ## the estimate on tasks with known mutual informatio
 
 bench: .venv/.ready  ## speed beside the alternatives; figures/bench*
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/designs.py
 	$(BIN)/python benchmarks/precision.py
 
 lock:  ## resolve requirements.lock again (needs uv)

@@ -287,7 +287,7 @@ def draw(table: pd.DataFrame) -> Figure:
         axes.tick_params(axis="y", length=0)
     machine = table.iloc[0]
     place = machine.processor if machine.device == "cpu" else machine.device_name
-    axes.set_xlabel(f"microseconds per step of one run; {place}, {machine.threads} thread{'s' * (machine.threads > 1)}")
+    axes.set_xlabel(f"microseconds per step of one run; {place}, threads: {machine.threads}")
     return figure
 
 
@@ -342,7 +342,12 @@ def main() -> None:
         save("bench_scaling", grown, draw_scaling(grown))
 
 
-if __name__ == "__main__":
-    if not runs.WORKER_ENVIRONMENT.items() <= os.environ.items():  # which the C library reads when a process starts
+def as_a_worker() -> None:
+    """Start again with a worker's environment, which the C library reads when a process starts."""
+    if not runs.WORKER_ENVIRONMENT.items() <= os.environ.items():
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **runs.WORKER_ENVIRONMENT})
+
+
+if __name__ == "__main__":
+    as_a_worker()
     main()

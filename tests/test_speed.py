@@ -11,6 +11,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import alternatives
+import designs
 import precision
 import speed
 
@@ -40,6 +41,22 @@ def test_our_contenders_train(work):
         if contender.name.startswith("remi") and "compiled" not in contender.name:
             contender.start()(2)
     assert all({target.fast, target.slow} <= {one.name for one in work().contenders} for target in work().targets)
+
+
+@pytest.mark.parametrize("change", [designs.LAST, designs.BIAS, (designs.ConcatCritic, "matrix", designs.eight_blocks)])
+def test_designs_are_the_same_critic(change, monkeypatch):
+    critic = designs.ConcatCritic(3, 2, (8, 8), runs=2)
+    for parameter in critic.parameters():
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
+    x, y = (torch.randn(2, 16, dim, generator=torch.Generator().manual_seed(1)) for dim in (3, 2))
+    plain, (owner, name, method) = critic.matrix(x, y), change
+    monkeypatch.setattr(owner, name, method)
+    torch.testing.assert_close(critic.matrix(x, y), plain)
+
+
+def test_comparison_is_one_hot():
+    problem, symbols = designs.OneHot(5), torch.arange(10).view(2, 5) % 5
+    assert torch.equal(designs.comparison(problem, symbols), problem.encode(symbols))
 
 
 def test_ratios_are_per_run_and_judged(monkeypatch):
