@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from remi import experiments
-from remi.critics import ConcatCritic, Linear
-from remi.problems import OneHot
-from remi.specs import CriticRun, CriticStack
+from remi.paper import experiments
+from remi.runs.specs import CriticRun, CriticStack
+from remi.training.critics import ConcatCritic, Linear
+from remi.training.problems import OneHot
 
 LINEAR = Linear.forward
 STEPS = 200  # that are profiled

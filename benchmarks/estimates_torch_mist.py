@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from remi import calibration, columns
-from remi.figures import PRODUCTS, write
+from remi.estimation import columns
+from remi.paper import calibration
+from remi.paper.figures import PRODUCTS, write
 
 PILOT = 100  # iterations that say how long one takes
 ESTIMATORS = ("smile", "js", "nwj", "infonce", "mine")

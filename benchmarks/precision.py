@@ -12,13 +12,14 @@ from dataclasses import replace
 
 import torch
 
-from remi import experiments, runs
-from remi.estimators import mine
-from remi.figures import PRODUCTS, write
-from remi.measures import levels
-from remi.scores import Scores
-from remi.specs import CriticRun, CriticStack
-from remi.training import fit, in_precision
+from remi.losses.estimators import mine
+from remi.losses.scores import Scores
+from remi.paper import experiments
+from remi.paper.figures import PRODUCTS, write
+from remi.paper.measures import levels
+from remi.runs import store
+from remi.runs.specs import CriticRun, CriticStack
+from remi.training.loop import fit, in_precision
 
 BATCHES = 50  # that a finished critic reads at every level
 
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     plan = experiments.figure7(profile)["main"]
     run = plan.runs()["remine"][0]
     wanted = {"fp32": run, "bf16": replace(run, precision="bf16"), "other_seed": replace(run, seed=1)}
-    records = runs.load_or_run({name: [one] for name, one in wanted.items()})
+    records = store.load_or_run({name: [one] for name, one in wanted.items()})
     bias = levels(plan, records).pivot(index="level", columns="curve", values="bias")[list(wanted)]
     moves = {"bf16_moves": bias.bf16 - bias.fp32, "seed_moves": bias.other_seed - bias.fp32, "rounding": rounding(run)}
     table = bias.assign(profile=profile, **moves).reset_index()

@@ -21,10 +21,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
-from remi import experiments, images, runs
-from remi.figures import JOINT, PALETTE, PRODUCTS, TRUTH, render, write
-from remi.specs import CriticRun, CriticStack, EncoderRun, EncoderStack
-from remi.training import Captured, compiled, device
+from remi.paper import experiments
+from remi.paper.figures import PRODUCTS, write
+from remi.runs import store
+from remi.runs.specs import CriticRun, CriticStack, EncoderRun, EncoderStack
+from remi.style import JOINT, PALETTE, TRUTH, render
+from remi.training import images
+from remi.training.loop import Captured, compiled, device
 
 REPEATS = 5
 SECONDS = 0.5  # of one repetition, about
@@ -218,7 +221,7 @@ def measure(work: Work, repeats: int = REPEATS, length: float = SECONDS) -> pd.D
             {
                 **{"work": work.name, "contender": contender.name, "runs": contender.runs, "steps": count},
                 **{"median_us": statistics.median(each), "lowest_us": min(each), "highest_us": max(each)},
-                **{"repeats": repeats, "threads": torch.get_num_threads(), **runs.environment(), "processor": processor()},
+                **{"repeats": repeats, "threads": torch.get_num_threads(), **store.environment(), "processor": processor()},
             }
         )
     return pd.DataFrame(rows)
@@ -344,8 +347,8 @@ def main() -> None:
 
 def as_a_worker() -> None:
     """Start again with a worker's environment, which the C library reads when a process starts."""
-    if not runs.WORKER_ENVIRONMENT.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **runs.WORKER_ENVIRONMENT})
+    if not store.WORKER_ENVIRONMENT.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **store.WORKER_ENVIRONMENT})
 
 
 if __name__ == "__main__":

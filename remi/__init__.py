@@ -3,9 +3,13 @@
 Everything is in nats. Start with `Scores`, `estimators.get` and the notebook `00_start_here`; for your own data, `estimate_mi`.
 """
 
-from remi import estimators
-from remi.estimate import estimate_mi, kl
-from remi.scores import Scores
+import sys
 
-__all__ = ["Scores", "estimate_mi", "estimators", "kl"]
+from remi import losses
+from remi.estimation import estimate_mi, kl
+from remi.losses import Scores, chunked, estimators
+
+sys.modules |= {"remi.estimators": estimators, "remi.chunked": chunked}  # under the names that people know
+
+__all__ = ["Scores", "chunked", "estimate_mi", "estimators", "kl", "losses"]
 __version__ = "0.1.0"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status is 0 only when all of it worked."""
-    from remi import experiments
+    from remi.paper import experiments
 
     parser = argparse.ArgumentParser(prog="python -m remi", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -82,11 +82,10 @@ def _numbers(text: str) -> list[int]:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from remi import runs
-    from remi.specs import Run, from_json
+    from remi.runs import Run, from_json, store
 
     if options.spec == "-":
-        runs.serve(sys.stdin)
+        store.serve(sys.stdin)
         return
     try:
         specification = from_json(json.loads(Path(options.spec).read_text()))
@@ -94,61 +93,64 @@ def _run(options: argparse.Namespace) -> None:
         raise ValueError(f"SPEC must be a JSON file with one specification; {options.spec}: {error}") from None
     if not isinstance(specification, Run):
         raise ValueError(f"SPEC must be a CriticRun or an EncoderRun; got {specification!r}")
-    if runs.load(specification) is None:
-        runs.train([specification])
-    print(runs.folder(specification))
+    if store.load(specification) is None:
+        store.train([specification])
+    print(store.folder(specification))
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from remi import budget, experiments, runs
+    from remi.paper import experiments
+    from remi.runs import budget, store
 
-    todo = runs.missing(experiments.runs_of(options.what, options.profile))
+    todo = store.missing(experiments.runs_of(options.what, options.profile))
     runner = _runner(options)
     if todo:
         print(budget.budget(todo, runner.processes), flush=True)
-    runs.fill(todo, runner)
+    store.fill(todo, runner)
 
 
 def _runner(options: argparse.Namespace) -> "Runner":
     """Who trains the sweep."""
     import torch
 
-    from remi import cluster, runs
+    from remi.runs import cluster, store
 
     if options.ray is not None:
         return cluster.Ray(options.ray, options.runs_per_gpu or 1)
     if options.gpus is not None:
         gpus = [number for part in options.gpus for number in part]
-        runner = runs.Local(options.runs_per_gpu or 1, gpus)
+        runner = store.Local(options.runs_per_gpu or 1, gpus)
         torch.cuda.set_device(gpus[0])  # whose time a step takes, in the budget; no other is touched
         return runner
     if options.runs_per_gpu:
         raise ValueError("--runs-per-gpu needs --gpus or --ray")
-    return runs.Local(options.processes or 2)
+    return store.Local(options.processes or 2)
 
 
 def _status(options: argparse.Namespace) -> None:
-    from remi import budget, experiments, runs
+    from remi.paper import experiments
+    from remi.runs import budget, store
 
-    wanted = {runs.folder(run): run for run in experiments.runs_of(options.what, options.profile)}
-    loaded = {folder.name: runs.load(run) for folder, run in wanted.items()}
+    wanted = {store.folder(run): run for run in experiments.runs_of(options.what, options.profile)}
+    loaded = {folder.name: store.load(run) for folder, run in wanted.items()}
     found = [record for record in loaded.values() if record]
-    print(f"{len(found)} of {len(wanted)} runs done in {runs.STORE}, {sum(not record.ok for record in found)} of them diverged")
+    print(f"{len(found)} of {len(wanted)} runs done in {store.STORE}, {sum(not record.ok for record in found)} of them diverged")
     missing = {folder.name: run for folder, run in wanted.items() if loaded[folder.name] is None}
     if missing:
-        print(f"{len(runs.journal().running() & missing.keys())} in training now")
+        print(f"{len(store.journal().running() & missing.keys())} in training now")
         print(f"missing: {budget.budget(missing.values(), options.processes or 2)}")
-    for name, reason in runs.journal().failures().items():
+    for name, reason in store.journal().failures().items():
         if name in missing:
             print(f"failed: {missing[name].words}: {(reason.strip().splitlines() or ['the process died'])[-1]}")
 
 
 def _doctor(options: argparse.Namespace) -> None:
-    from remi import images, runs
+    from remi.runs import store
+    from remi.training import images
 
-    for key, value in runs.environment().items():
+    for key, value in store.environment().items():
         print(f"{key:>12}: {value}")
-    print(f"{'runs':>12}: {runs.STORE}")
+    print(f"{'runs':>12}: {store.STORE}")
     print(f"{'data':>12}: {images.data_root()}")
     for name in images.DATASETS:
         print(f"{name:>12}: {_found(name)}")
@@ -156,7 +158,7 @@ def _doctor(options: argparse.Namespace) -> None:
 
 def _found(name: str) -> str:
     """What there is of a data set."""
-    from remi import images
+    from remi.training import images
 
     if not images.at_hand(name):
         return "not here; downloaded when it is needed"
@@ -169,8 +171,7 @@ def _found(name: str) -> str:
 
 
 def _paper(options: argparse.Namespace) -> None:
-    import remi.report as report
-    from remi import experiments
+    from remi.paper import experiments, report
 
     for name in options.only:
         if name not in experiments.PLANS:
@@ -179,13 +180,13 @@ def _paper(options: argparse.Namespace) -> None:
 
 
 def _notebooks(options: argparse.Namespace) -> None:
-    import remi.notebooks as notebooks
+    from remi.paper import notebooks
 
     notebooks.refresh(options.names)
 
 
 def _readme(options: argparse.Namespace) -> None:
-    import remi.report as report
+    from remi.paper import report
 
     report.readme()
 
@@ -193,7 +194,7 @@ def _readme(options: argparse.Namespace) -> None:
 def _estimate(options: argparse.Namespace) -> None:
     import pandas as pd
 
-    from remi import estimate_mi
+    from remi.estimation import estimate_mi
 
     try:
         table = pd.read_csv(sys.stdin if options.file == "-" else options.file)
@@ -212,7 +213,7 @@ def _estimate(options: argparse.Namespace) -> None:
 
 
 def _calibration(options: argparse.Namespace) -> None:
-    from remi.calibration import REPEATS, calibrate
+    from remi.paper.calibration import REPEATS, calibrate
 
     repeats = REPEATS if options.repeats is None else options.repeats
     for name, number in (("processes", options.processes), ("repeats", repeats)):

@@ -32,7 +32,7 @@ def tally(long):
 
     yield count
     if long:
-        from remi import figures
+        from remi.paper import figures
 
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([("check", "unit", "tried", "survived", "lost"), *sorted(rows)])
@@ -40,24 +40,24 @@ def tally(long):
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
+def empty_store(tmp_path, monkeypatch):
     """An empty run store of the test's own."""
-    from remi import runs
+    from remi.runs import store
 
-    monkeypatch.setattr(runs, "STORE", tmp_path / "runs")
-    yield runs.STORE
-    torch.set_flush_denormal(False)  # `runs.train` turns it on for its process
+    monkeypatch.setattr(store, "STORE", tmp_path / "runs")
+    yield store.STORE
+    torch.set_flush_denormal(False)  # `store.train` turns it on for its process
 
 
 @pytest.fixture
 def no_workers(monkeypatch):
     """Starting a worker process is an error."""
-    from remi import runs
+    from remi.runs import store
 
     def refuse(*arguments):
         raise AssertionError("a worker was started")
 
-    monkeypatch.setattr(runs.Worker, "train", refuse)
+    monkeypatch.setattr(store.Worker, "train", refuse)
 
 
 @pytest.fixture

@@ -1,0 +1,6 @@
+"""Floor 3: your own data. From two tables, or two samples, to a value in nats with an interval and a word of warning."""
+
+from remi.estimation.columns import Array, normal_scores, standardize
+from remi.estimation.estimate import Estimate, compare, estimate_mi, kl
+
+__all__ = ["Array", "Estimate", "compare", "estimate_mi", "kl", "normal_scores", "standardize"]

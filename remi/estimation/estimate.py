@@ -1,0 +1,301 @@
+"""Mutual information and Kullback-Leibler divergence of your own data, with an interval and with diagnostics in words.
+
+    I(X; Y) = KL(P || Q),   P the joint distribution, Q the product of the marginals
+
+Both are read from critics that have not seen the rows they are read on: the rows are cut into folds, a critic is trained
+without each fold, and the folds' scores are pooled. A lower bound read this way cannot overfit upwards, so that a value
+slightly below zero is legal: it says that nothing was found.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from remi.estimation import columns
+from remi.estimation.columns import Array, Column
+from remi.estimation.copies import copies
+from remi.estimation.crossfit import Plan, half_width, pool, read, split, train
+from remi.estimation.diagnostics import diagnose, readings
+from remi.estimation.questions import Dependence, Difference, Question
+from remi.losses import family
+from remi.training import loop
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+LAM = 0.1  # weight of the regularizer where none is given
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the data say about a divergence.
+
+    Args:
+        value: the pooled held-out value of the bound; a lower bound, so slightly negative values are legal.
+        interval: nominal 95%. Below the value it is sampling error; above it is sampling error and the distance to what
+            the critics read on their training rows, since a lower bound is low by about half of that.
+        diagnostics: reasons for doubt, each with the number that raised it; empty when there are none.
+        history: "step" (looks,), and per critic (critics, looks) "validation", the bound on the validation rows, and
+            "normalizer", there too; "best_step", "diverged_at" (-1: never) and "fold" (critics,).
+        readings: what else the same held-out scores say: other bounds, and the bound on the training rows.
+        features: what was made of each column.
+        settings: what was asked for.
+        unit: "nats" or "bits".
+    """
+
+    value: float
+    interval: tuple[float, float]
+    diagnostics: tuple[str, ...]
+    history: Mapping[str, Array] = field(repr=False)
+    readings: Mapping[str, float] = field(repr=False)
+    features: tuple[str, ...] = field(repr=False)
+    settings: Mapping[str, Any] = field(repr=False)
+    unit: str = "nats"
+
+    @property
+    def bits(self) -> "Estimate":
+        """The same, in bits; diagnostics stay in nats."""
+        if self.unit == "bits":
+            return self
+        low, high = (end / math.log(2) for end in self.interval)
+        readings = {name: value / math.log(2) for name, value in self.readings.items()}
+        history = {name: v / math.log(2) if name in ("validation", "normalizer") else v for name, v in self.history.items()}
+        return replace(
+            self, value=self.value / math.log(2), interval=(low, high), readings=readings, history=history, unit="bits"
+        )
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return "\n".join(
+            [f"{self.value:z.3f} {self.unit}, 95% interval {low:z.3f} to {high:z.3f}", *(f"* {d}" for d in self.diagnostics)]
+        )
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        low, high = self.interval
+        notes = "".join(f"<li>{escape(text)}</li>" for text in self.diagnostics)
+        return f"<p><b>{self.value:z.3f} {self.unit}</b>, 95% interval {low:z.3f} to {high:z.3f}</p>" + (
+            f"<ul>{notes}</ul>" if notes else ""
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without the history."""
+        return {
+            "value": self.value,
+            "interval": list(self.interval),
+            "unit": self.unit,
+            "diagnostics": list(self.diagnostics),
+            "readings": dict(self.readings),
+            "features": list(self.features),
+            "settings": dict(self.settings),
+        }
+
+    def plot(self) -> "Figure":
+        """The course of every critic on its validation rows, and the value with its interval."""
+        from matplotlib.figure import Figure
+
+        from remi.style import MARGINAL, PALETTE
+
+        figure = Figure(figsize=(4.5, 2.7))
+        axes = figure.subplots()
+        hue = PALETTE[family(self.settings["bound"])]
+        axes.plot(self.history["step"], self.history["validation"].T, color=MARGINAL, lw=0.6)
+        axes.plot([], [], color=MARGINAL, label="one critic, validation rows")
+        axes.axhspan(*self.interval, color=hue, alpha=0.2, lw=0, label="95% interval")
+        axes.axhline(self.value, color=hue, label=f"held-out value {self.value:z.3f}")
+        axes.set(xlabel="step", ylabel=self.unit)
+        axes.legend()
+        return figure
+
+
+def compare(estimates: Mapping[str, Estimate]) -> "tuple[Figure, pd.DataFrame]":
+    """Values and intervals under each other, and what is drawn, a row per estimate."""
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from remi.style import PALETTE, TRUTH
+
+    rows = [(name, e.value, *e.interval, len(e.diagnostics)) for name, e in estimates.items()]
+    figure = Figure(figsize=(5.5, 0.8 + 0.25 * len(rows)))
+    axes = figure.subplots()
+    axes.axvline(0, color=TRUTH, ls=":", lw=1.2)
+    for place, (name, value, low, high, doubts) in enumerate(rows):
+        hue = PALETTE[family(estimates[name].settings["bound"])]
+        axes.plot([low, high], [place, place], color=hue, lw=1.2)
+        axes.plot(value, place, color=hue, marker="o", ms=4, mfc="white" if doubts else hue)
+    axes.set(xlabel=f"{next(iter(estimates.values())).unit}; a hollow point has diagnostics", ylim=(len(rows) - 0.5, -0.5))
+    axes.set_yticks(range(len(rows)), list(estimates))
+    return figure, pd.DataFrame(rows, columns=["name", "value", "low", "high", "diagnostics"])
+
+
+def estimate_mi(
+    x: object,
+    y: object,
+    *,
+    bound: str = "remine",
+    critic: nn.Module | Sequence[nn.Module] | None = None,
+    seed: int = 0,
+    discrete: str | Sequence[str] = (),
+    transform: str = "rank",
+    folds: int = 5,
+    restarts: int = 2,
+    batch: int = 64,
+    steps: int = 2000,
+    lr: float = 3e-3,
+    device: str = "cpu",
+    **options: Any,
+) -> Estimate:
+    """Mutual information of x and y, in nats, from paired rows.
+
+    Deterministic for a seed. A lower bound read on rows that the critics have not seen.
+
+    Args:
+        x: (n,) or (n, features): a NumPy array, a tensor, a pandas DataFrame or Series. Numbers, integers too, are
+            continuous; truth values, strings and categories are discrete. Nothing is guessed, and nothing transposed.
+        y: the same, with as many rows.
+        bound: one of the twelve losses; "remine" holds the offset, which pooling over folds needs (Theorem 6).
+        critic: an `nn.Module` that maps n pairs, (n, features of x) and (n, features of y), to n scores; or a pair of
+            encoders, whose inner product is the score. The features are those that `Estimate.features` lists.
+        seed: of the folds, the batches and the critics' starts.
+        discrete: columns of numbers that are codes: their names ("x0", "x1", ... in an array), or "x" or "y" for all.
+        transform: of continuous columns: "rank" (normal scores, tames heavy tails), "standardize" or "none".
+        folds: parts of the data; each is read by critics trained on the others.
+        restarts: critics per fold, whose scores are averaged.
+        batch: rows per step; all their batch * (batch - 1) unpaired combinations are used.
+        steps: at most so many; training ends when the validation rows read no more for 500 steps.
+        lr: Adam's.
+        device: "cpu", "cuda" or "auto".
+        **options: of the bound, as in `estimators.get`; lam is 0.1 for the regularized ones.
+
+    Raises:
+        ValueError: an argument is not what it must be; the message names it, its value, and what is allowed.
+    """
+    tables = columns.tables(("x", x), ("y", y), "nn")
+    sizes = [len(table[0][1]) for table in tables.values()]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"x and y must have as many rows; got {sizes[0]} and {sizes[1]}")
+    plan = Plan(bound, seed, folds, restarts, batch, steps, lr, _with_lam(bound, options))
+    described = columns.read(tables, discrete)
+    left, right = (columns.features(described[name], transform, _device(device)) for name in tables)
+    question = Dependence(left, right)
+    return _estimate(question, plan, critic, [*described["x"], *described["y"]], transform)
+
+
+def kl(
+    p: object,
+    q: object,
+    *,
+    bound: str = "remine",
+    critic: nn.Module | None = None,
+    seed: int = 0,
+    discrete: str | Sequence[str] = (),
+    transform: str = "rank",
+    folds: int = 5,
+    restarts: int = 4,
+    batch: int = 256,
+    steps: int = 2000,
+    lr: float = 1e-3,
+    device: str = "cpu",
+    **options: Any,
+) -> Estimate:
+    """Kullback-Leibler divergence KL(P || Q), in nats, from a sample of each.
+
+    The same estimate as `estimate_mi`, for any two populations. Columns of p and q mean the same thing, and are transformed
+    together, which leaves the divergence as it is.
+
+    Args:
+        p: (n,) or (n, features) rows drawn from P, of the types that `estimate_mi` takes.
+        q: (m,) or (m, features) rows drawn from Q.
+        bound: any loss but InfoNCE, which needs pairs.
+        critic: an `nn.Module` that maps (n, features) to n scores.
+        seed: as in `estimate_mi`; so are the others.
+        discrete: names of columns of numbers that are codes, or "p" for all ("p0", "p1", ... in an array).
+        transform: of continuous columns.
+        folds: parts of the data.
+        restarts: critics per fold.
+        batch: rows of each sample per step.
+        steps: at most so many.
+        lr: Adam's.
+        device: "cpu", "cuda" or "auto".
+        **options: of the bound.
+
+    Raises:
+        ValueError: an argument is not what it must be.
+    """
+    tables = columns.tables(("p", p), ("q", q), "nm")
+    names = [[label.removeprefix(argument) for label, _ in table] for argument, table in tables.items()]
+    if names[0] != names[1]:
+        raise ValueError(f"p and q must have the same columns; got {', '.join(names[0])} and {', '.join(names[1])}")
+    sizes = [len(table[0][1]) for table in tables.values()]
+    if isinstance(bound, str) and bound in ("infonce", "reinfonce"):
+        raise ValueError(f"bound must be one without rows of pairs for two samples, for example 'remine'; got {bound!r}")
+    plan = Plan(bound, seed, folds, restarts, batch, steps, lr, _with_lam(bound, options))
+    pooled = [(name, columns.joined(name, a, b)) for (name, a), (_, b) in zip(tables["p"], tables["q"], strict=True)]
+    described = columns.read({"p": pooled}, discrete)["p"]
+    rows = columns.features(described, transform, _device(device))
+    question = Difference(rows[: sizes[0]], rows[sizes[0] :])
+    return _estimate(question, plan, critic, described, transform)
+
+
+def _with_lam(bound: object, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, lam among them where the bound is regularized."""
+    regularized = isinstance(bound, str) and bound.startswith("re")
+    return {"lam": LAM, **options} if regularized else dict(options)
+
+
+def _device(name: object) -> torch.device:
+    try:
+        found = loop.device(name) if isinstance(name, str) else torch.device("none")
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError):
+        raise ValueError(f"device must be 'cpu', 'auto' or a device that is present, such as 'cuda'; got {name!r}") from None
+    return found
+
+
+@contextmanager
+def _flush_denormals() -> Iterator[None]:
+    """Numbers below 1e-38 are 0 meanwhile: exp T of hopeless pairs would slow every step down."""
+    before = float(torch.tensor([1e-38]) / 10) == 0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+def _estimate(question: Question, plan: Plan, critic: object, described: Sequence[Column], transform: str) -> Estimate:
+    """Split, train, read."""
+    generator = torch.Generator().manual_seed(plan.seed)
+    device = question.samples[0].device
+    splits = [split(n, plan, generator).to(device) for n in question.sizes]
+    network = question.network(plan.runs).to(device) if critic is None else copies(critic, question.samples, plan.runs)
+    with _flush_denormals():
+        trained = train(question, network, splits, plan)
+        held_out = read(question, trained, [part.held_out for part in splits], plan)
+        # the same rows for every restart of a fold: what it stops by is among them, a little
+        same = [part.train[: plan.folds, : part.held_out.shape[1]].repeat(plan.restarts, 1) for part in splits]
+        found = readings(held_out, read(question, trained, same, plan), plan)
+        value = pool(plan.bound, plan.read(held_out))
+        rows = min(question.sizes)
+        half = max(half_width(question, held_out, plan), 1.92 / rows)  # no likelihood ratio resolves less
+    gap = max(0.0, found["training rows"] - value)
+    settings = {name: value for name, value in vars(plan).items() if name != "options"} | dict(plan.options)
+    return Estimate(
+        value,
+        (value - half, value + half + gap),
+        tuple(diagnose(value, half, found, trained, plan, described, rows)),
+        trained.history,
+        found,
+        tuple(column.words(transform) for column in described),
+        settings | {"critic": "default" if critic is None else type(critic).__name__, "transform": transform},
+    )

@@ -1,0 +1,135 @@
+"""What a divergence compares: paired rows with unpaired ones (mutual information), or two samples."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from remi.estimation.ratios import Forms, QuadraticCritic, RatioCritic, dependence_starts, difference_start
+from remi.losses import Scores
+
+BLOCK, LOOK_BLOCK = 512, 128  # rows of a score matrix when held-out rows are read, and at a look; more rows make more matrices
+
+
+class Question(ABC):
+    """Rows to draw from, how a stack of critics scores them, and the critic to use when none is given."""
+
+    samples: tuple[Tensor, ...]  # tensors (n, d)
+    sizes: tuple[int, ...]  # rows of each independent sample
+    doubt: float = 0.0  # standard errors by which a look must be better to count
+
+    @abstractmethod
+    def score(self, network: nn.Module, *rows: Tensor, block: int = BLOCK) -> Scores:
+        """Scores of a stack, from rows (runs, n) of each sample; a row meets at most `block` others."""
+
+    @abstractmethod
+    def joint(self, network: nn.Module, *rows: Tensor) -> Tensor:
+        """(runs, n) scores of the joint pairs alone."""
+
+    @abstractmethod
+    def combinations(self, *sizes: int) -> int:
+        """How many draws from Q so many rows of each sample make."""
+
+    @abstractmethod
+    def without(self, scores: Scores, group: int, groups: int) -> Scores:
+        """The scores without every row i = group (modulo groups)."""
+
+    @abstractmethod
+    def network(self, runs: int) -> "QuadraticCritic | RatioCritic":
+        """The default critic."""
+
+    @abstractmethod
+    def starts(self, *rows: Tensor) -> list[Forms]:
+        """Candidates for the default critic's forms, from one run's training rows."""
+
+
+@dataclass
+class Dependence(Question):
+    """P: paired rows (x_i, y_i). Q: all unpaired ones, (x_i, y_j) with i != j."""
+
+    x: Tensor
+    y: Tensor
+
+    def __post_init__(self) -> None:
+        self.samples, self.sizes = (self.x, self.y), (len(self.x),)
+
+    def score(self, network: Any, *rows: Tensor, block: int = BLOCK) -> Scores:
+        """All pairs within each block, the blocks below each other; rows that do not fill a block are left out."""
+        blocks = -(-rows[0].shape[1] // block)
+        size = rows[0].shape[1] // blocks
+        matrices = [network.matrix(self.x[part], self.y[part]) for part in rows[0][:, : blocks * size].split(size, 1)]
+        joint = torch.cat([matrix.diagonal(dim1=-2, dim2=-1) for matrix in matrices], -1)
+        return Scores(joint, torch.cat(matrices, -2), marginal_mask=self._unpaired(blocks * size, size), rowwise=True)
+
+    def _unpaired(self, n: int, size: int) -> Tensor:
+        """(n, size) False where a row meets itself."""
+        return ~torch.eye(size, dtype=torch.bool, device=self.x.device).repeat(n // size, 1)
+
+    def joint(self, network: nn.Module, *rows: Tensor) -> Tensor:
+        """Each x with its own y."""
+        return network(self.x[rows[0]], self.y[rows[0]])
+
+    def combinations(self, *sizes: int) -> int:
+        """All pairs but a row with itself."""
+        return sizes[0] * (sizes[0] - 1)
+
+    def without(self, scores: Scores, group: int, groups: int) -> Scores:
+        """A row goes with its column."""
+        n, size = scores.marginal.shape[-2:]
+        stays = torch.arange(n, device=self.x.device) % groups != group
+        columns = stays.view(-1, 1, size).expand(-1, size, size).reshape(n, size)
+        return replace(
+            scores,
+            joint_mask=stays,
+            marginal_mask=self._unpaired(n, size) & stays.unsqueeze(-1) & columns,
+            row_mask=columns,
+        )
+
+    def network(self, runs: int) -> QuadraticCritic:
+        """Quadratic forms and networks."""
+        return QuadraticCritic(self.x.shape[1], self.y.shape[1], runs)
+
+    def starts(self, *rows: Tensor) -> list[Forms]:
+        """Gaussian fits, with two ways to shrink the correlations."""
+        return dependence_starts(self.x[rows[0]], self.y[rows[0]])
+
+
+@dataclass
+class Difference(Question):
+    """P: rows of the first sample. Q: rows of the second."""
+
+    p: Tensor
+    q: Tensor
+
+    def __post_init__(self) -> None:
+        self.samples, self.sizes = (self.p,), (len(self.p), len(self.q))
+        self.doubt = 1.0  # there are few draws from Q: one row outside the others' range must decide nothing
+
+    def score(self, network: nn.Module, *rows: Tensor, block: int = BLOCK) -> Scores:
+        """One row of marginal scores."""
+        return Scores(network(self.p[rows[0]]), network(self.q[rows[1]]).unsqueeze(-2))
+
+    def joint(self, network: nn.Module, *rows: Tensor) -> Tensor:
+        """Scores of the first sample."""
+        return network(self.p[rows[0]])
+
+    def combinations(self, *sizes: int) -> int:
+        """The second sample."""
+        return sizes[1]
+
+    def without(self, scores: Scores, group: int, groups: int) -> Scores:
+        """Fewer rows of both: the samples are independent, so their errors add up."""
+        first, second = (
+            torch.arange(values.shape[-1], device=self.p.device) % groups != group for values in (scores.joint, scores.marginal)
+        )
+        return replace(scores, joint_mask=first, marginal_mask=second.unsqueeze(0))
+
+    def network(self, runs: int) -> RatioCritic:
+        """A quadratic form and a network."""
+        return RatioCritic(self.p.shape[1], runs)
+
+    def starts(self, *rows: Tensor) -> list[Forms]:
+        """The log-density ratio of two Gaussians."""
+        return [difference_start(self.p[rows[0]], self.q[rows[1]])]

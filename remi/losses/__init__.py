@@ -1,0 +1,21 @@
+"""Floor 1: critic values in, a reading out. Here live the bounds, their regularized twins and the populations they compare."""
+
+from remi.losses import chunked, estimators
+from remi.losses.estimators import BOUNDS, LABELS, NAMES, Estimator, Reading, family, get, mine, nwj, regularized
+from remi.losses.scores import Scores
+
+__all__ = [
+    "BOUNDS",
+    "LABELS",
+    "NAMES",
+    "Estimator",
+    "Reading",
+    "Scores",
+    "chunked",
+    "estimators",
+    "family",
+    "get",
+    "mine",
+    "nwj",
+    "regularized",
+]

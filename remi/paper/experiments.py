@@ -1,0 +1,457 @@
+"""One frozen dataclass per figure and table: the only place where constants live.
+
+Every field says where its value is from: "paper", "code" (the authors' released code, where the paper is silent) or "ours".
+A profile changes the size, never the meaning.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from remi.losses import BOUNDS, LABELS
+from remi.runs import CriticRun, EncoderRun, Run
+from remi.training import GaussianStaircase, OneHot, images
+
+PROFILES = ("quick", "desk", "paper")
+
+Groups = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A loss as one figure uses it; `key` names it in products, `label` for readers."""
+
+    key: str
+    label: str
+    loss: str
+    lam: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a figure or table trains; `print` shows one field per line."""
+
+    profile: str
+    seeds: int
+
+    def runs(self) -> Groups:
+        """Every run, grouped by what the figure calls it; none for a derivation that trains nothing."""
+        return {}
+
+    def __str__(self) -> str:
+        return "\n".join(f"{f.name:>14} = {_plain(getattr(self, f.name))}" for f in fields(self))
+
+
+@dataclass(frozen=True)
+class CriticPlan(Plan, ABC):
+    """Losses that train a critic on a synthetic problem, all in the same setting."""
+
+    curves: tuple[Curve, ...] = ()
+
+    @property
+    @abstractmethod
+    def setting(self) -> dict[str, Any]:
+        """What every run of the plan has in common, as fields of `CriticRun`."""
+
+    def runs(self) -> Groups:
+        """Seeds 0, 1, ... of every curve."""
+        return {
+            curve.key: [
+                CriticRun(loss=curve.loss, lam=curve.lam, options=curve.options, seed=seed, **self.setting)
+                for seed in range(self.seeds)
+            ]
+            for curve in self.curves
+        }
+
+
+@dataclass(frozen=True)
+class OneHotPlan(CriticPlan):
+    """Section 3: a small critic on the one-hot problem (Figs. 1 to 5)."""
+
+    batch: int = 100  # paper
+    steps: int = 3000  # paper
+    lr: float = 0.1  # code: SGD without momentum
+    hidden: int = 64  # code: one ReLU layer, no bias on the output
+    symbols: int = 16  # code
+    stratified: bool = False  # ours: the control of claim explode-4
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """SGD, no bias on the output."""
+        return {
+            "batch": self.batch,
+            "steps": self.steps,
+            "optimizer": "sgd",
+            "lr": self.lr,
+            "hidden": (self.hidden,),
+            "problem": OneHot(self.symbols, self.stratified),
+            "output_bias": False,
+        }
+
+
+@dataclass(frozen=True)
+class GaussianPlan(CriticPlan):
+    """Section 5.3: a critic that follows a staircase of true values (Fig. 7)."""
+
+    steps_per_level: int = 4000  # paper; five levels, code
+    batch: int = 64  # paper
+    dim: int = 20  # paper
+    hidden: tuple[int, ...] = (256, 256)  # code
+    lr: float = 5e-4  # code: Adam
+    init_std: float = 0.05  # code: weights N(0, 0.05^2), zero biases
+    smoothing: int = 200  # code: span of the moving average that is drawn
+
+    @property
+    def problem(self) -> GaussianStaircase:
+        """The staircase."""
+        return GaussianStaircase(self.steps_per_level, self.dim)
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """Adam, normal weights."""
+        return {
+            "batch": self.batch,
+            "steps": self.steps_per_level * len(self.problem.levels),
+            "optimizer": "adam",
+            "lr": self.lr,
+            "hidden": self.hidden,
+            "problem": self.problem,
+            "init_std": self.init_std,
+        }
+
+
+@dataclass(frozen=True)
+class AveragesPlan(CriticPlan):
+    """Section 4, averaging over batches: a small critic, a fixed true value, batches too small for it (derivation3)."""
+
+    batch: int = 8  # ours: 56 pairs from Q, chi-square 53.6
+    steps: int = 3000  # ours
+    pooled: int = 2048  # ours: the last steps, whose batches are averaged
+    dim: int = 2  # ours
+    mi: float = 2.0  # ours, nats: below log 8, so that InfoNCE could reach it
+    hidden: tuple[int, ...] = (64,)  # ours
+    lr: float = 5e-3  # ours: Adam
+
+    @property
+    def problem(self) -> GaussianStaircase:
+        """A staircase of one level."""
+        return GaussianStaircase(self.steps, self.dim, (self.mi,))
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """Adam; no output bias, as in Section 3: nothing moves the offset but the loss."""
+        return {
+            "batch": self.batch,
+            "steps": self.steps,
+            "optimizer": "adam",
+            "lr": self.lr,
+            "hidden": self.hidden,
+            "problem": self.problem,
+            "output_bias": False,
+        }
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One data set with what its training takes."""
+
+    dataset: str
+    classes: int
+    batch: int
+    steps: dict[str, int]  # by task
+    hidden: tuple[int, ...]
+    network: str = "mlp"
+    train_size: int | None = None
+    side: int | None = None
+
+
+@dataclass(frozen=True)
+class BenchmarkPlan(Plan):
+    """Section 5.1: encoders trained on labelled images with each loss (Table 2 and Fig. 6)."""
+
+    benchmarks: tuple[Benchmark, ...] = ()
+    tasks: tuple[str, ...] = ("slb", "clb")
+    curves: tuple[Curve, ...] = ()
+    ablation: tuple[Curve, ...] = ()  # ours: clip only and regularizer only, CLB on the 10-class data
+    lams: tuple[float, ...] = (0.1, 0.01, 0.001)  # paper
+    lr: float = 1e-3  # code: Adam
+
+    def cell(self, task: str, benchmark: Benchmark, curve: Curve, lam: float | None) -> list[EncoderRun]:
+        """The seeds of one setting; loss "untrained" takes no step."""
+        untrained = curve.loss == "untrained"
+        return [
+            EncoderRun(
+                loss=curve.loss,
+                lam=lam,
+                options=curve.options,
+                seed=seed,
+                batch=benchmark.batch,
+                steps=0 if untrained else benchmark.steps[task],
+                optimizer="adam",
+                lr=self.lr,
+                hidden=benchmark.hidden,
+                task=task,
+                dataset=benchmark.dataset,
+                train_size=benchmark.train_size,
+                network=benchmark.network,
+                side=benchmark.side,
+            )
+            for seed in range(self.seeds)
+        ]
+
+    def runs(self) -> Groups:
+        """Every cell, keyed "task/dataset/curve/lam"."""
+        groups: Groups = {}
+        for task in self.tasks:
+            for benchmark in self.benchmarks:
+                extra = self.ablation if task == "clb" and benchmark.classes == 10 else ()
+                for curve in (*self.curves, *extra, UNTRAINED):
+                    for lam in self.lams if curve.loss.startswith("re") else (None,):
+                        key = f"{task}/{benchmark.dataset}/{curve.key}/{lam}"
+                        groups[key] = self.cell(task, benchmark, curve, lam)
+        return groups
+
+
+UNTRAINED = Curve("untrained", "untrained", "untrained")
+CLIP = {"clip": "both"}  # tau is 10 by default, as in Table 1
+RELEASED = {"target_of": "released"}
+
+# Table 1 as each experiment uses it: the released code clips only the regularized NWJ and TUBA, and in the image
+# benchmarks both terms of SMILE; it evaluates JS with NWJ there, and pins its E_Q[softplus T] to 1 (theory: ReJS).
+GAUSSIAN_OPTIONS: dict[str, dict[str, Any]] = {"renwj": CLIP, "retuba": CLIP}
+IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
+    "smile": CLIP,
+    "resmile": CLIP,
+    "renwj": CLIP,
+    "retuba": CLIP,
+    "js": {"evaluate": "nwj"},
+    "rejs": {"evaluate": "nwj", "penalty": "softplus", "target": 1.0},
+}
+
+
+def _pairs(options: dict[str, dict[str, Any]], lam: float | None) -> tuple[Curve, ...]:
+    """The six bounds, each followed by its regularized twin."""
+    return tuple(
+        Curve(loss, LABELS[loss], loss, lam if loss.startswith("re") else None, options.get(loss, {}))
+        for name in BOUNDS
+        for loss in (name, "re" + name)
+    )
+
+
+def _ablation(lam: float | None) -> tuple[Curve, ...]:
+    """What Table 1 confounds: the clip alone and the regularizer alone."""
+    return tuple(
+        curve
+        for name, label in (("nwj", "NWJ"), ("tuba", "TUBA"))
+        for curve in (
+            Curve(f"{name}-clip", f"{label}, clip only", name, None, CLIP),
+            Curve(f"re{name}-noclip", f"Re{label}, no clip", "re" + name, lam),
+        )
+    )
+
+
+MINE, NWJ = Curve("mine", "MINE", "mine"), Curve("nwj", "NWJ", "nwj")
+TARGETS = (-5.0, -2.0, 0.0, 2.0, 5.0)  # code: C* of Fig. 4
+
+FIGURE1 = OneHotPlan("paper", 20, (MINE, NWJ))
+FIGURE3 = OneHotPlan("paper", 20, (MINE, NWJ), batch=32)
+FIGURE3_STRATIFIED = replace(FIGURE3, stratified=True)
+FIGURE3_SMALL_STEPS = replace(FIGURE3, curves=(NWJ,), lr=0.03, steps=6000)
+FIGURE4 = OneHotPlan(
+    "paper",
+    20,
+    tuple(Curve(f"remine-target{c:g}", f"ReMINE, C* = {c:g}", "remine", 0.1, {"target": c}) for c in TARGETS),
+    steps=1500,
+)
+FIGURE5 = OneHotPlan(
+    "paper",
+    20,
+    (
+        Curve("remine", "ReMINE", "remine", 1.0),
+        Curve("renwj-eq15", "ReNWJ, target of eq. 15", "renwj", 1.0),
+        Curve("renwj-released", "ReNWJ, released target", "renwj", 1.0, RELEASED),
+    ),
+    batch=32,
+)
+FIGURE5_GENTLE = OneHotPlan("paper", 20, (Curve("renwj-gentle", "ReNWJ, eq. 15, lam 0.1, batch 100", "renwj", 0.1),))
+FIGURE7 = GaussianPlan("paper", 5, _pairs(GAUSSIAN_OPTIONS, 1.0) + _ablation(1.0))
+DERIVATION3 = AveragesPlan("paper", 10, _pairs(GAUSSIAN_OPTIONS, 1.0))
+
+# code: CIFAR-10 in batches of 10, 40 epochs (SLB) and 100 (CLB); CIFAR-100 in batches of 100, 100 and 150 epochs
+TABLE2 = BenchmarkPlan(
+    "paper",
+    5,
+    (
+        Benchmark("cifar-10", 10, 10, {"slb": 40 * 5000, "clb": 100 * 5000}, (), "resnet18", side=224),
+        Benchmark("cifar-100", 100, 100, {"slb": 100 * 500, "clb": 150 * 500}, (), "resnet18", side=224),
+    ),
+    curves=_pairs(IMAGE_OPTIONS, None),
+    ablation=_ablation(None),
+)
+DIGITS = (  # ours
+    Benchmark("digits", 10, 10, dict.fromkeys(("slb", "clb"), 40 * 143), (64, 512)),  # 40 epochs of 143 batches
+    Benchmark("digit-pairs", 100, 100, dict.fromkeys(("slb", "clb"), 600), (64, 512)),
+)
+SMALL_CIFAR = (  # ours: 10 epochs of 1,000 batches
+    Benchmark("cifar-10", 10, 10, dict.fromkeys(("slb", "clb"), 10_000), (16, 32, 64, 512), "conv", train_size=10_000),
+)
+
+BENCHMARKS = (*DIGITS, *TABLE2.benchmarks)  # a line per data set: what its tables need, whatever the profile
+
+SIZES: dict[str, dict[str, Any]] = {
+    "onehot": {"quick": {"seeds": 5}, "desk": {}, "paper": {}},
+    "gaussian": {
+        "quick": {"seeds": 1, "steps_per_level": 500, "hidden": (128, 128)},
+        "desk": {"seeds": 1},
+        "paper": {},
+    },
+    "averages": {"quick": {"seeds": 3}, "desk": {}, "paper": {}},
+    "images": {
+        "quick": {"benchmarks": DIGITS},
+        "desk": {"seeds": 3, "benchmarks": SMALL_CIFAR},
+        "paper": {},
+    },
+}
+
+
+FOLDER: dict[str, tuple[dict[str, int], str, tuple[int, ...], int]] = {  # ours: epochs, network, its sizes, side in pixels
+    "quick": ({"slb": 2, "clb": 2}, "conv", SMALL_CIFAR[0].hidden, 32),
+    "desk": ({"slb": 10, "clb": 10}, "conv", SMALL_CIFAR[0].hidden, 32),
+    "paper": ({"slb": 40, "clb": 100}, "resnet18", (), 224),  # as CIFAR-10
+}
+
+
+def _sized(plans: dict[str, Plan], profile: str, kind: str) -> dict[str, Plan]:
+    check_profile(profile)
+    return {name: replace(plan, profile=profile, **SIZES[kind][profile]) for name, plan in plans.items()}
+
+
+def check_profile(profile: str) -> str:
+    """The profile itself.
+
+    Raises:
+        ValueError: it is unknown.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"profile must be one of {', '.join(PROFILES)}; got {profile!r}")
+    return profile
+
+
+def figure1(profile: str = "quick") -> dict[str, Plan]:
+    """Figs. 1 and 2: MINE drifts, NWJ does not."""
+    return _sized({"main": FIGURE1}, profile, "onehot")
+
+
+def figure3(profile: str = "quick") -> dict[str, Plan]:
+    """Fig. 3: both explode at batch 32; and two controls for the cause."""
+    plans: dict[str, Plan] = {"main": FIGURE3, "stratified": FIGURE3_STRATIFIED, "small-steps": FIGURE3_SMALL_STEPS}
+    return _sized(plans, profile, "onehot")
+
+
+def figure4(profile: str = "quick") -> dict[str, Plan]:
+    """Fig. 4: ReMINE's second term goes where C* says."""
+    return _sized({"main": FIGURE4}, profile, "onehot")
+
+
+def figure5(profile: str = "quick") -> dict[str, Plan]:
+    """Fig. 5: the regularized twins at batch 32, and ReNWJ with a gentler setting."""
+    return _sized({"main": FIGURE5, "gentle": FIGURE5_GENTLE}, profile, "onehot")
+
+
+def figure7(profile: str = "quick") -> dict[str, Plan]:
+    """Fig. 7: the staircase."""
+    return _sized({"main": FIGURE7}, profile, "gaussian")
+
+
+def table2(profile: str = "quick") -> dict[str, Plan]:
+    """Table 2 and Fig. 6: the image benchmarks."""
+    return _sized({"main": TABLE2}, profile, "images")
+
+
+def folder(profile: str = "quick") -> dict[str, Plan]:
+    """Table 2's losses on the folder of images that `--data` or REMI_DATA names; see `folder_benchmark`."""
+    return {"main": replace(table2(profile)["main"], benchmarks=(folder_benchmark(profile),))}  # type: ignore[call-arg]
+
+
+def folder_benchmark(profile: str = "quick") -> Benchmark:
+    """The folder of images that `--data` or REMI_DATA names, whatever its classes, with what its training takes.
+
+    A batch has as many images as there are classes, as the paper's two have, and at least 10.
+
+    Raises:
+        OSError: there is no such folder, or a file is not an image.
+        ValueError: its two splits have different classes, or one is smaller than a batch.
+    """
+    data = images.DATASETS["folder"]()
+    batch = max(10, data.classes)
+    if min(data.sizes) < batch:
+        raise ValueError(f"a split must hold at least {batch} images, a batch; {images.data_root()} has {data.sizes}")
+    epochs, network, hidden, side = FOLDER[profile]
+    steps = {task: count * (data.sizes[0] // batch) for task, count in epochs.items()}
+    return Benchmark("folder", data.classes, batch, steps, hidden, network, side=side)
+
+
+def derivation3(profile: str = "quick") -> dict[str, Plan]:
+    """Averages over batches, on the traces of real trainings."""
+    return _sized({"main": DERIVATION3}, profile, "averages")
+
+
+def derivation(profile: str = "quick") -> dict[str, Plan]:
+    """A derivation that trains nothing: the same at every profile."""
+    return {"main": Plan(check_profile(profile), seeds=0)}
+
+
+def derivation5(profile: str = "quick") -> dict[str, Plan]:
+    """The runs of Fig. 3, and beside them those of Fig. 5: the same batches, regularized."""
+    return {**figure3(profile), "regularized": figure5(profile)["main"]}
+
+
+PLANS: dict[str, Callable[[str], dict[str, Plan]]] = {
+    "fig1": figure1,
+    "fig2": figure1,
+    "fig3": figure3,
+    "fig4": figure4,
+    "fig5": figure5,
+    "fig6": table2,
+    "fig7": figure7,
+    "table2": table2,
+    "derivation1": derivation,
+    "derivation2": derivation,
+    "derivation3": derivation3,
+    "derivation4": table2,
+    "derivation5": derivation5,
+}
+
+OWN: dict[str, Callable[[str], dict[str, Plan]]] = {"folder": folder}  # of one's own data: part of no product
+
+
+def groups(plans: dict[str, Plan]) -> Groups:
+    """The runs of all plans; a group keeps its key in "main" and is "plan/key" elsewhere."""
+    return {
+        key if name == "main" else f"{name}/{key}": members
+        for name, plan in plans.items()
+        for key, members in plan.runs().items()
+    }
+
+
+def runs_of(name: str, profile: str) -> list[Run]:
+    """Every run that a figure or table needs, or for "all" that any of `PLANS` needs; duplicates stay."""
+    plans = PLANS.values() if name == "all" else [{**PLANS, **OWN}[name]]
+    return [run for plan in plans for members in groups(plan(profile)).values() for run in members]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple) and value and isinstance(value[0], Curve):
+        return ", ".join(curve.label for curve in value)
+    if isinstance(value, tuple) and value and isinstance(value[0], Benchmark):
+        return ", ".join(f"{b.dataset} (batch {b.batch}, {_words(b.steps)} steps)" for b in value)
+    return str(value)
+
+
+def _words(steps: dict[str, int]) -> str:
+    """The number of steps, or one per task where they differ."""
+    if len(set(steps.values())) == 1:
+        return str(next(iter(steps.values())))
+    return " and ".join(f"{count} {task.upper()}" for task, count in steps.items())

@@ -1,0 +1,483 @@
+"""A draw function per derivation: its parameters are what a slider moves, its defaults what is printed."""
+
+import base64
+import inspect
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from remi.losses import Scores, estimators
+from remi.paper import experiments, figures, tables
+from remi.paper.measures import pooled
+from remi.runs import Record
+from remi.style import JOINT, MARGINAL, PALETTE, TRUTH
+from remi.theory import closed_forms, theorems
+
+
+def explore(path: str, draw: Callable[..., tuple[Figure, Any]], **sliders: tuple[float, float, float]) -> None:
+    """Show a saved picture; where a kernel and a front end run, with a slider for each parameter that `sliders` names.
+
+    Args:
+        path: the PNG that `figures.save` wrote of `draw()`, shown wherever nothing can run.
+        draw: a function of this module.
+        sliders: (low, high, step) of a parameter; it starts at its default.
+    """
+    from IPython.display import display
+    from ipywidgets import FloatSlider, Image, VBox
+
+    printed = Path(path).read_bytes()
+    # an image that sliders replace, not `interactive`: papermill was seen to wait for ever at cells with its Output widget
+    image = Image(value=printed, format="png", width=700)
+    starts = {name: parameter.default for name, parameter in inspect.signature(draw).parameters.items()}
+    controls = {
+        name: FloatSlider(starts[name], min=low, max=high, step=step, description=name, continuous_update=False)
+        for name, (low, high, step) in sliders.items()
+    }
+
+    def redraw(change: object) -> None:
+        buffer = io.BytesIO()
+        draw(**{name: control.value for name, control in controls.items()})[0].savefig(buffer, format="png")
+        image.value = buffer.getvalue()
+
+    for control in controls.values():
+        control.observe(redraw, "value")
+    bundle = VBox([*controls.values(), image])._repr_mimebundle_()
+    static = {"image/png": base64.b64encode(printed).decode(), "text/plain": "<derivation picture>"}
+    display(bundle | static, metadata={"image/png": {"width": 700}}, raw=True)
+
+
+# ---- Dual representations (derivation1) ---------------------------------------------
+
+
+def derivation1(lam: float = 1.0) -> tuple[Figure, pd.DataFrame]:
+    """Objective of five losses at the critic log r + a, minus the divergence; what the released ReNWJ target costs."""
+    mine, nwj, dashes, dashdot = PALETTE["mine"], PALETTE["nwj"], (0, (4, 1.5)), (0, (5, 1, 1, 1))
+    curves: dict[str, tuple[estimators.Estimator, str, Any, float]] = {
+        "MINE": (estimators.get("mine"), mine, dashes, 1.0),
+        "ReMINE": (estimators.get("remine", lam=lam), mine, "-", 1.8),
+        "NWJ": (estimators.get("nwj"), nwj, dashes, 1.0),
+        "ReNWJ, eq. 15": (estimators.get("renwj", lam=lam), nwj, "-", 1.8),
+        "ReNWJ, released": (estimators.get("renwj", lam=lam, target_of="released"), nwj, dashdot, 1.4),
+    }
+    figure = Figure(figsize=(7.0, 3.0))
+    axes, beside = figure.subplots(1, 2, width_ratios=(3, 2))
+
+    a = torch.linspace(-2, 3, 201, dtype=torch.float64)
+    shifted = theorems.on_table(theorems.table_log_ratio() + a.view(-1, 1, 1))
+    rows = []
+    for name, (estimator, colour, style, width) in curves.items():
+        value = (estimator(shifted).objective - theorems.table_kl()).numpy()
+        rows.append(pd.DataFrame({"curve": name, "a": a.numpy(), "value": value}))
+        axes.plot(a, value, color=colour, ls=style, lw=width, label=name)
+    axes.axhline(0, color=TRUTH, ls=":", lw=1.2, label="truth")
+    best = closed_forms.released_offset(lam)
+    cost = closed_forms.released_cost(lam)
+    axes.plot([best, best], [0, -cost], color=JOINT, lw=1)
+    axes.plot(best, closed_forms.value_at_offset("renwj-released", best, lam), "o", color=nwj, ms=5, mfc="white")
+    axes.plot(best, -cost, "o", color=nwj, ms=5)
+    axes.text(best, 0.05, f"released: lacks {cost:.3f}", ha="center", fontsize=7, color=nwj)
+    axes.set(xlim=(-2, 3), ylim=(-1.6, 0.25), xlabel=r"offset $a$ of the critic $\log\,r + a$")
+    axes.set(ylabel="objective minus truth (nats)", yticks=(-1.5, -1, -0.5, 0))
+
+    weights = torch.logspace(-3, 0.5, 8, dtype=torch.float64)
+    released = estimators.regularized(lambda scores: estimators.nwj(scores, target_of="released"), weights)
+    found = released(theorems.on_table(theorems.climb(released, theorems.on_table, starts=len(weights), steps=1000, rate=2.0)))
+    grid = np.logspace(-3, 1, 81)
+    costs = [closed_forms.released_cost(x) for x in grid]
+    losses = [-closed_forms.value_at_offset("renwj-released", closed_forms.released_offset(x), x) for x in grid]
+    for name, style, fill, exact, reached in (
+        ("objective", dashdot, "white", losses, found.objective),
+        ("estimate", "-", nwj, costs, found.estimate),
+    ):
+        lacks = (theorems.table_kl() - reached).numpy()
+        rows.append(pd.DataFrame({"curve": f"released, {name} lacks", "lam": grid, "value": exact}))
+        rows.append(pd.DataFrame({"curve": f"released, {name} lacks, by ascent", "lam": weights.numpy(), "value": lacks}))
+        beside.plot(grid, exact, color=nwj, ls=style, lw=1.4)
+        beside.plot(weights, lacks, "o", color=nwj, ms=4, mfc=fill)
+    beside.axhline(1 / math.e, color=MARGINAL, lw=0.8)
+    beside.text(1.1e-3, 1 / math.e + 0.008, r"$1/e$", fontsize=7, color=JOINT)
+    beside.axvline(lam, color=MARGINAL, lw=0.8)
+    beside.text(0.075, 0.15, "objective", color=nwj, fontsize=7, ha="right")
+    beside.text(2.4, 0.26, "estimate", color=nwj, fontsize=7, ha="left")
+    beside.set(xlabel=r"weight $\lambda$", ylabel="nats below the truth", xscale="log", xlim=(1e-3, 10), ylim=(-0.01, 0.42))
+    beside.set_title("released target, best critic")
+    axes.set_title("the best critic plus a constant, for any $P$ and $Q$")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=6)
+    return figure, pd.concat(rows, ignore_index=True)
+
+
+# ---- Sample sizes (derivation2) ---------------------------------------------
+
+
+def derivation2(lam: float = 10.0, eps: float = 0.25) -> tuple[Figure, pd.DataFrame]:
+    """Sample sizes against the bound M of the critics, and the share of failures at the printed one; rare-event law."""
+    delta, radius, blue = 0.1, eps / 24, PALETTE["mine"]
+    figure = Figure(figsize=(7.0, 3.1))
+    left, right = figure.subplots(1, 2)
+    grid = np.linspace(1, 8, 57)
+    printed = [closed_forms.printed_samples(m + radius, eps, delta, radius) for m in grid]
+    enough = [closed_forms.remine_samples(m + radius, eps, delta, radius, lam=0) for m in grid]
+    needed = [closed_forms.rare_event_samples(m, eps, delta) for m in grid]
+    least = [closed_forms.least_samples(m, eps, delta) for m in grid]
+    rows = []
+    for name, n, colour, style, width, place, up in (
+        ("enough (corrected)", enough, blue, "-", 1.8, 22, 8),
+        ("needed by MINE for this law", needed, JOINT, "-", 1.2, 34, 8),
+        ("needed by any estimator", least, TRUTH, ":", 1.2, 17, 0.12),
+        ("printed", printed, blue, (0, (4, 1.5)), 1.2, 52, 0.12),
+    ):
+        values = np.where(np.array(n) >= 1, n, np.nan)
+        rows.append(pd.DataFrame({"curve": name, "M": grid, "value": values}))
+        left.plot(grid, values, color=colour, ls=style, lw=width)
+        above = {"ha": "right", "va": "bottom"} if up > 1 else {"ha": "left" if place < 40 else "right", "va": "top"}
+        left.text(grid[place], values[place] * up**0.5, name, color=colour, fontsize=7, **above)
+    left.set(
+        xlabel=r"bound $M$ of the critics (nats); truth $\log\,\cosh M$",
+        ylabel="sample size $n$",
+        yscale="log",
+        xlim=(1, 8),
+        ylim=(1, 1e13),
+    )
+
+    measured, trials = np.arange(1.0, 7.0), 200
+    for name, weight, width, fill in (("reported value", 0.0, 1.0, "white"), (rf"eq. 14, $\lambda = {lam:g}$", lam, 1.8, blue)):
+        exact = [
+            closed_forms.rare_event_failure(math.ceil(n), m, eps, weight, radius) for m, n in zip(grid, printed, strict=True)
+        ]
+        right.plot(grid, exact, color=blue, lw=width)
+        shares = []
+        for m in measured:
+            size = math.ceil(closed_forms.printed_samples(m + radius, eps, delta, radius))
+            off = theorems.rare_event_values(m, size, trials, weight, radius) - closed_forms.rare_event_mi(m)
+            shares.append(float((off.abs() > eps).double().mean()))
+        error = 1.96 * np.sqrt(np.array(shares) * (1 - np.array(shares)) / trials)
+        marks: dict[str, Any] = {"color": blue, "marker": "o", "ms": 4, "mfc": fill, "ls": "", "elinewidth": 0.8}
+        right.errorbar(measured, shares, error, label=name, **marks)
+        rows.append(pd.DataFrame({"curve": f"failures, {name}", "M": grid, "value": exact}))
+        rows.append(pd.DataFrame({"curve": f"failures, {name}, measured", "M": measured, "value": shares, "ci95": error}))
+    right.axhline(delta, color=TRUTH, ls=":", lw=1.2)
+    right.text(7.9, delta + 0.02, rf"promised: $\delta = {delta:g}$", ha="right", fontsize=7)
+    right.set(xlabel="bound $M$ of the critics (nats)", ylabel="failures at the printed $n$", xlim=(0.9, 8), ylim=(0, 1.05))
+    right.legend(loc="center right")
+    return figure, pd.concat(rows, ignore_index=True)
+
+
+# ---- Variance, drift and averages (derivation3) ---------------------------------------------
+
+POOLED = (1, 4, 16, 64, 256, 1024)  # batches in one estimate
+
+
+def derivation3(records: Mapping[str, Sequence[Record]], tau: float = 10.0) -> tuple[Figure, pd.DataFrame]:
+    """What drift does to averages of the six losses; and what pooling does to the estimates of trained critics.
+
+    Args:
+        records: of `experiments.derivation3`.
+        tau: where SMILE clips, left panel.
+    """
+    figure = Figure(figsize=(7.0, 3.2))
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1.3, 1.2, 0.9))
+    right.sharey(middle)
+    table = pd.concat([_drift(left, tau), _pooling(middle, records), _means(right, records)], ignore_index=True)
+    return figure, table
+
+
+def _drift(axes: Axes, tau: float) -> pd.DataFrame:
+    """Change of both averages against the total drift: predicted, and measured on 50 batches of 32 one-hot pairs."""
+    totals, points, separation = np.linspace(-16, 16, 161), np.linspace(-15, 15, 11), theorems.SEPARATION
+    smile, level = estimators.get("smile", tau=tau), float(theorems.two_levels(torch.tensor(True)))
+    batches, steps = 50, torch.linspace(0, 1, 50, dtype=torch.float64).view(-1, 1, 1)
+    symbols = torch.randint(16, (batches, 32), generator=torch.Generator().manual_seed(0))
+    still = theorems.two_levels(symbols[:, :, None] == symbols[:, None, :])
+
+    def at(total: float) -> Scores:
+        return Scores.from_matrix(still + total * steps)
+
+    def along(cost: Callable[[float], float], total: float) -> float:
+        return float(np.mean([cost(total * t) for t in np.linspace(0, 1, batches)]))
+
+    def clipped(total: float) -> float:
+        return along(lambda c: closed_forms.two_level_smile(level + c, separation, tau), total) - closed_forms.two_level_smile(
+            level, separation, tau
+        )
+
+    def macro_smile(total: float) -> float:
+        return float(smile(at(total)).estimate.mean())
+
+    curves: tuple[tuple[str, str, Callable[[float], float], Callable[[float], float]], ...] = (
+        ("MINE, macro", "mine", lambda c: 0.0, lambda c: theorems.averages("mine", at(c))[0]),
+        (
+            "MINE, micro",
+            "mine",
+            lambda c: -closed_forms.linear_drift_cost(c, batches),
+            lambda c: theorems.averages("mine", at(c))[1],
+        ),
+        ("SMILE, macro", "smile", clipped, macro_smile),
+        ("InfoNCE, both", "infonce", lambda c: 0.0, lambda c: theorems.averages("infonce", at(c))[1]),
+        ("NWJ, both", "nwj", lambda c: -along(closed_forms.offset_cost, c), lambda c: theorems.averages("nwj", at(c))[1]),
+    )
+    rows = []
+    for label, name, predicted, measured in curves:
+        colour, macro = PALETTE[name], label == "MINE, macro"
+        line, start = [predicted(c) for c in totals], measured(0.0)
+        axes.plot(totals, line, color=colour, lw=1.2)
+        seen = [measured(c) - start for c in points]
+        axes.plot(points, seen, "o", color=colour, ms=6 if macro else 3.5, mfc="none" if macro else colour, clip_on=True)
+        rows.append(pd.DataFrame({"panel": "drift", "curve": f"{label}, predicted", "x": totals, "y": line}))
+        rows.append(pd.DataFrame({"panel": "drift", "curve": f"{label}, measured", "x": points, "y": seen}))
+    texts = (
+        (-15.5, 0.35, "MINE macro, InfoNCE: 0", "mine", "left"),
+        (15.5, -1.6, "MINE micro", "mine", "right"),
+        (15.5, 2.3, "SMILE macro", "smile", "right"),
+        (-8.6, -5.6, "NWJ, TUBA, JS", "nwj", "left"),
+    )
+    for x, y, text, name, side in texts:
+        axes.text(x, y, text, color=PALETTE[name], fontsize=7, ha=side, va="bottom")
+    axes.text(-15.5, 4.3, "lines predicted, dots measured", color=JOINT, fontsize=7)
+    axes.set(title="Drift alone", xlabel="total drift of the offset (nats)", ylabel="change of the average (nats)")
+    axes.set(xlim=(-16, 16), ylim=(-6.2, 5))
+    return pd.concat(rows)
+
+
+def _pooling(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+    """Bias of the pooled estimate against the number of pooled batches; bands: smallest to largest seed."""
+    plan, rows = experiments.DERIVATION3, []
+    for key in ("mine", "smile", "remine", "resmile"):
+        colour, twin = PALETTE[estimators.family(key)], key.startswith("re")
+        bias = np.array([[pooled(r, plan.pooled, k).mean() - plan.mi for k in POOLED] for r in records[key]])
+        axes.fill_between(POOLED, bias.min(0), bias.max(0), color=colour, alpha=0.2, lw=0)
+        axes.plot(POOLED, bias.mean(0), color=colour, ls="-" if twin else (0, (4, 1.5)), lw=1.8 if twin else 1)
+        for seed, line in enumerate(bias):
+            rows.append(pd.DataFrame({"panel": "pooling", "curve": f"{key}, seed {seed}", "x": POOLED, "y": line}))
+    axes.axhline(0, color=TRUTH, ls=":", lw=1.2)
+    axes.text(1100, -0.045, "ReMINE, ReSMILE", color=PALETTE["mine"], fontsize=7, ha="right")
+    axes.text(14, -0.43, "MINE, SMILE", color=PALETTE["mine"], fontsize=7, ha="right")
+    axes.set(title="Trained critics, batch 8", xlabel="pooled batches", ylabel="estimate minus truth (nats)", xscale="log")
+    axes.set_xticks((1, 10, 100, 1000), ("1", "10", "100", "1,000"))
+    axes.set(ylim=(-0.75, 0.3))
+    axes.minorticks_off()
+    return pd.concat(rows)
+
+
+def _means(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+    """Bias of the losses whose pooled estimate is the mean of the batches' estimates, a dot per seed."""
+    plan, rows = experiments.DERIVATION3, []
+    for place, name in enumerate(("infonce", "nwj", "tuba", "js")):
+        for key, side in ((name, -0.18), ("re" + name, 0.18)):
+            bias = np.array([pooled(r, plan.pooled, 1024).mean() - plan.mi for r in records[key]])
+            colour, x = PALETTE[name], place + side + np.linspace(-0.08, 0.08, len(bias))
+            axes.plot(x, bias, "o", color=colour, mfc=colour if side > 0 else "white", ms=4)
+            rows.append(pd.DataFrame({"panel": "means", "curve": key, "x": range(len(bias)), "y": bias}))
+    axes.axhline(0, color=TRUTH, ls=":", lw=1.2)
+    axes.set_xticks(range(4), ["InfoNCE", "NWJ", "TUBA", "JS"])
+    axes.text(3.45, -0.71, "filled: regularized", color=JOINT, fontsize=7, ha="right")
+    axes.set(title="pooled = averaged", xlim=(-0.5, 3.5))
+    axes.tick_params(labelleft=False)
+    return pd.concat(rows)
+
+
+# ---- The benchmarks (derivation4) ---------------------------------------------
+
+
+def derivation4(summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Table 2's MI column: predicted by a closed form, measured, published.
+
+    Args:
+        summary: of `tables.summary`.
+    """
+    columns = ["task", "dataset", "loss", "variant", "true_mi", "closed_form", "mi_mean", "mi_ci95", "n_ok", "n"]
+    cells = summary[summary.variant.isin(("original", "regularized"))]
+    cells = cells[[*columns, "published_mi_mean", "published_mi_ci95"]].reset_index(drop=True)
+    blocks = list(cells.groupby(["task", "dataset"], sort=False))
+    figure = Figure(figsize=(7.0, 5.0))
+    panels = figure.subplots(2, len(blocks) // 2, sharey=True, squeeze=False)
+    losses = list(estimators.BOUNDS)
+    for axes, (key, block) in zip(panels.flat, blocks, strict=True):
+        for cell in block.itertuples():
+            row, twin, colour = losses.index(str(cell.loss)), cell.variant == "regularized", PALETTE[str(cell.loss)]
+            y = row + (0.2 if twin else -0.2)
+            width = 1.8 if twin else 1.0
+            axes.plot([cell.closed_form] * 2, [row - 0.4, row + 0.4], color=colour, lw=5, alpha=0.2, solid_capstyle="butt")
+            for mean, half, fill, shift in (
+                (cell.mi_mean, cell.mi_ci95, colour, -0.06),
+                (cell.published_mi_mean, cell.published_mi_ci95, "white", 0.06),
+            ):
+                axes.errorbar(mean, y + shift, xerr=half, color=colour, marker="o", ms=4, mfc=fill, lw=width, ls="")
+        truth = float(block.true_mi.iloc[0])
+        axes.axvline(truth, color=TRUTH, ls=":", lw=1.2)
+        published = tables.PAPER[tables.BENCHMARKS[str(key[1])].classes]
+        axes.set(title=f"{str(key[0]).upper()}, {tables.readable(str(key[1]))} (published: {published})", ylim=(5.6, -0.6))
+        axes.set_yticks(range(6), [estimators.LABELS[name] for name in losses])
+    for axes in panels[-1]:
+        axes.set_xlabel("MI estimate (nats)")
+    grey = JOINT
+    handles = [
+        Line2D([], [], color=grey, lw=5, alpha=0.3, label="closed form"),
+        Line2D([], [], color=grey, marker="o", ms=4, lw=1, label="ours"),
+        Line2D([], [], color=grey, marker="o", ms=4, mfc="white", lw=1, label="published"),
+        Line2D([], [], color=grey, lw=1, label="original"),
+        Line2D([], [], color=grey, lw=1.8, label="regularized"),
+        Line2D([], [], color=TRUTH, ls=":", lw=1.2, label="true MI"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=6)
+    return figure, cells
+
+
+# ---- The explosion (derivation5) ---------------------------------------------
+
+ENDS = (  # what the right panel compares: group of runs, label
+    ("mine", "MINE"),
+    ("stratified/mine", "MINE,\n2 pairs"),
+    ("regularized/remine", "ReMINE"),
+    ("nwj", "NWJ"),
+    ("stratified/nwj", "NWJ,\n2 pairs"),
+    ("small-steps/nwj", "NWJ,\nsteps\n0.03"),
+)
+
+
+def population_value(record: Record) -> float:
+    """Donsker-Varadhan value in nats of a one-hot run's last critic, on all pairs; nan where the run diverged."""
+    table = torch.as_tensor(record.arrays["table"], dtype=torch.float64)
+    return float(estimators.mine(theorems.every_pair(table)).estimate) if record.ok else math.nan
+
+
+def derivation5(
+    records: Mapping[str, Sequence[Record]], lam: float = 0.1, batch: float = 32, noise: float = 0.0
+) -> tuple[Figure, pd.DataFrame]:
+    """MINE's mean over batches has no maximum and ReMINE's has one; and where trainings at batch 32 end.
+
+    Args:
+        records: of `experiments.derivation5`.
+        lam: weight of the middle ReMINE curve.
+        batch: of the ReMINE curves, and of one of MINE's.
+        noise: share of wrong labels, left panel.
+    """
+    figure = Figure(figsize=(7.0, 3.1))
+    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    table = pd.concat([_objectives(left, lam, int(batch), noise), _ends(right, records)], ignore_index=True)
+    return figure, table
+
+
+def _objectives(axes: Axes, lam: float, batch: int, noise: float) -> pd.DataFrame:
+    """Mean objective over batches against the separation of a two-level critic, on the one-hot problem with noise."""
+    joint, marginal, blue = 1 - noise, 1 / 16, PALETTE["mine"]
+    chi_square = joint**2 / marginal + (1 - joint) ** 2 / (1 - marginal) - 1
+    s = np.arange(0, 70.1, 0.25)
+    rows = []
+
+    def draw(curve: str, values: np.ndarray, **style: Any) -> None:
+        axes.plot(s, values, **style)
+        rows.append(pd.DataFrame({"panel": "objective", "curve": curve, "x": s, "y": values}))
+
+    truth = np.array([closed_forms.two_level_dv(joint, marginal, x) for x in s])
+    for size in sorted({10, batch, 100}):
+        values = np.array([closed_forms.two_level_batch(joint, marginal, size, x)[0] for x in s])
+        draw(f"MINE, B = {size}", values, color=blue, ls="--", lw=1)
+        end = np.flatnonzero((values > 0) & (values < 13) & (s < 55))[-1]
+        axes.text(s[end] - 0.8, values[end] + 0.15, f"MINE, $B = {size}$", color=blue, fontsize=7, ha="right", va="bottom")
+    for weight in sorted({1.0, lam, 0.01}):
+        law = [closed_forms.two_level_batch(joint, marginal, batch, x) for x in s]
+        best = closed_forms.finite_optimum(joint, marginal, batch, weight)
+        bound = closed_forms.remine_bound(float(truth.max()), chi_square, batch, weight)
+        curve = f"ReMINE, lam = {weight:g}"
+        values = np.array([mean - weight * spread**2 for mean, spread in law])
+        draw(curve, values, color=blue, lw=2)
+        end = np.flatnonzero((values > 1) & (s < 45))[-1]
+        axes.text(s[end] + 1, values[end] + 0.25, rf"$\lambda = {weight:g}$", color=blue, fontsize=7, va="bottom")
+        axes.plot([best.separation] * 2, [best.objective, bound], color=MARGINAL)
+        axes.plot(best.separation, bound, "_", color=MARGINAL, ms=8)
+        axes.plot(best.separation, best.objective, "o", color=blue, ms=4, zorder=3)
+        rows.append(pd.DataFrame({"panel": "maximum", "curve": curve, "x": [best.separation], "y": [best.objective]}))
+        rows.append(pd.DataFrame({"panel": "bound", "curve": curve, "x": [best.separation], "y": [bound]}))
+    draw("all pairs", truth, color=TRUTH, ls=":", lw=1.2)
+    axes.text(69.5, truth[-1] - 0.25, "all pairs", ha="right", va="top", fontsize=7, clip_on=True)
+    axes.text(59, 14.3, "bound on the maximum", color=JOINT, ha="right", va="center", fontsize=7)
+    axes.set(title=f"Mean over batches; solid: ReMINE, $B = {batch}$", xlabel="separation $s$ (nats)")
+    axes.set(ylabel="nats", xlim=(0, 70), ylim=(0, 15))
+    return pd.concat(rows)
+
+
+def _ends(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+    """Population value of the last critic of every seed; crosses for seeds that became non-finite."""
+    rows = []
+    for place, (key, _) in enumerate(ENDS):
+        group = records[key]
+        values = np.array([population_value(record) for record in group])
+        colour = PALETTE[estimators.family(group[0].run.loss)]
+        spread = place + np.linspace(-0.2, 0.2, len(group))
+        fill = colour if group[0].run.loss.startswith("re") else "white"
+        axes.plot(spread, values, "o", color=colour, mfc=fill, ms=4)
+        lost = ~np.isfinite(values)
+        axes.plot(spread[lost], np.full(lost.sum(), -17.0), "x", color=colour, ms=4)
+        rows.append(pd.DataFrame({"panel": "last critic", "curve": key, "x": range(len(group)), "y": values}))
+    axes.axhline(math.log(16), color=TRUTH, ls=":", lw=1.2)
+    axes.text(0, math.log(16) + 0.3, r"$\log 16$", ha="center", fontsize=7)
+    axes.text(5.4, -17.0, "× non-finite", ha="right", va="center", fontsize=7)
+    axes.set_xticks(range(len(ENDS)), [label for _, label in ENDS])
+    axes.set(title="Batch 32: the last critics, on all pairs", ylabel="nats", xlim=(-0.5, 5.5))
+    axes.set(ylim=(-18, 4), yticks=range(-15, 1, 5))
+    return pd.concat(rows)
+
+
+# ---- Training with the losses (tutorial2) ---------------------------------------------
+
+
+def tutorial2(
+    estimates: Mapping[tuple[str, bool], np.ndarray],
+    accuracies: Mapping[tuple[str, bool], float],
+    true_mi: float,
+    span: int = 50,
+) -> tuple[Figure, pd.DataFrame]:
+    """Estimates while encoders are trained with NWJ, SMILE and their twins, and what the encoders then know.
+
+    Args:
+        estimates: nats, a value per step, by loss and whether the scores are bounded; a run that stopped is shorter.
+        accuracies: of the trained encoders; "untrained" has no estimates.
+        true_mi: nats.
+        span: steps of the moving average that is drawn.
+    """
+    rows = []
+    figure = Figure(figsize=(7.0, 2.6))
+    panels = figure.subplots(1, 3, width_ratios=(3, 3, 2.4))
+    for axes, name in zip(panels, ("smile", "nwj"), strict=False):
+        for (loss, bounded), values in estimates.items():
+            if estimators.family(loss) != name:
+                continue
+            table = pd.DataFrame({"loss": loss, "bounded": bounded, "step": np.arange(len(values)), "estimate": values})
+            drawn = table.assign(smoothed=table.estimate.rolling(span, min_periods=1).mean())[:: figures.EVERY]
+            rows.append(drawn)
+            axes.plot(drawn.step, drawn.smoothed, label=_trained(loss, bounded), **_line(loss, bounded))
+        axes.axhline(true_mi, color=TRUTH, ls=":", lw=1.2)
+        axes.set(title=f"{estimators.LABELS[name]} and its twin", xlabel="step")
+        axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.05))
+    panels[0].set_ylabel("MI estimate (nats)")
+    panels[1].set_yscale("symlog", linthresh=1)
+    panels[1].set_ylim(bottom=-3e5)
+    bottom = {"transform": panels[1].get_xaxis_transform(), "clip_on": False}
+    panels[1].plot(0, 0.04, marker="x", ms=6, color=PALETTE["nwj"], **bottom)
+    panels[1].text(40, 0.04, r"NWJ stops at $-\infty$", va="center", fontsize=7, **bottom)
+    for row, ((loss, _), accuracy) in enumerate(accuracies.items()):
+        colour = PALETTE.get(estimators.family(loss), TRUTH)
+        panels[2].plot(accuracy, row, marker="o", ms=5, color=colour, mfc=colour if loss.startswith("re") else "white")
+    panels[2].axvline(accuracies["untrained", False], color=TRUTH, ls=(0, (1, 3)), lw=1.2)
+    panels[2].set_yticks(range(len(accuracies)), [_trained(*key) for key in accuracies])
+    panels[2].set(title="What the encoder knows", xlabel="test accuracy", xlim=(0, 1.02), ylim=(len(accuracies) - 0.5, -0.5))
+    ends = pd.DataFrame([{"loss": loss, "bounded": bounded, "accuracy": value} for (loss, bounded), value in accuracies.items()])
+    return figure, pd.concat([*rows, ends], ignore_index=True)
+
+
+def _trained(loss: str, bounded: bool) -> str:
+    return estimators.LABELS.get(loss, loss) + ", bounded" * bounded
+
+
+def _line(loss: str, bounded: bool) -> dict[str, Any]:
+    style: Any = "-." if bounded else "-" if loss.startswith("re") else (0, (4, 1.5))
+    return {"color": PALETTE[estimators.family(loss)], "ls": style, "lw": 1.6 if loss.startswith("re") else 1.0}

@@ -1,0 +1,6 @@
+"""Floor 3: what can be proved. Closed forms, and every theorem confronted with the package's own functions."""
+
+from remi.theory import closed_forms, theorems
+from remi.theory.closed_forms import closed_form
+
+__all__ = ["closed_form", "closed_forms", "theorems"]

@@ -1,0 +1,98 @@
+"""Drawing is deterministic, complete and says where it is from."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from remi.losses.estimators import BOUNDS
+from remi.paper import experiments, figures
+from remi.runs.store import Record
+from remi.style import PALETTE
+from remi.training.loop import COLUMNS
+
+ENVIRONMENT = {"python": "3", "torch": "2", "device": "cpu", "device_name": "x"}
+
+
+def synthetic(plan, diverge=(), beside=None):
+    """Records with the shape of real ones: noise around a level, the runs of `diverge` cut at step 60."""
+    records = {}
+    for key, group in experiments.groups({"main": plan, **(beside or {})}).items():
+        records[key] = []
+        for run in group:
+            rng = np.random.default_rng(run.seed)
+            names = (*COLUMNS, "joint_output", "marginal_output")
+            arrays = {name: rng.normal(size=run.steps) + 2 for name in names}
+            arrays |= {"on_diagonal": (rng.random(run.steps) < 0.1).astype(float), "table": np.eye(16)}
+            cut = key in diverge
+            if cut:
+                arrays |= {
+                    name: np.where(np.arange(run.steps) < 60, values, np.nan)
+                    for name, values in arrays.items()
+                    if name != "table"
+                }
+            scalars = {"diverged_at": 60.0} if cut else {}
+            records[key].append(Record(run, "diverged" if cut else "ok", scalars, arrays, ENVIRONMENT, 1.0))
+    return records
+
+
+SMALL = {"profile": "quick", "seeds": 2, "steps": 400}
+ONE_HOT = {
+    "figure1": replace(experiments.FIGURE1, **SMALL),
+    "figure2": replace(experiments.FIGURE1, **SMALL),
+    "figure3": replace(experiments.FIGURE3, **SMALL),
+    "figure4": replace(experiments.FIGURE4, **SMALL),
+    "figure5": replace(experiments.FIGURE5, **SMALL),
+    "figure7": replace(experiments.FIGURE7, profile="quick", seeds=1, steps_per_level=80),
+}
+BESIDE = {
+    "figure3": {"stratified": experiments.FIGURE3_STRATIFIED, "small-steps": experiments.FIGURE3_SMALL_STEPS},
+    "figure5": {"gentle": experiments.FIGURE5_GENTLE},
+}
+
+
+def test_every_family_has_its_own_hue():
+    assert list(PALETTE) == list(BOUNDS)
+    assert len(set(PALETTE.values())) == len(BOUNDS)
+
+
+@pytest.mark.parametrize("name", ONE_HOT)
+def test_draws_and_saves_the_same_bytes_twice(name, tmp_path, monkeypatch):
+    plan = ONE_HOT[name]
+    beside = {key: replace(other, **SMALL) for key, other in BESIDE.get(name, {}).items()}
+    records = synthetic(plan, ("nwj",), beside)
+    seen = []
+    for place in ("one", "two"):
+        monkeypatch.setattr(figures, "PRODUCTS", tmp_path / place)
+        figure, table = getattr(figures, name)(plan, records)
+        figures.save("figx", figure, table, "A caption.", {"main": plan}, records)
+        seen.append({p.name: p.read_bytes() for p in sorted((tmp_path / place).iterdir())})
+    assert list(seen[0]) == ["figx.csv", "figx.json", "figx.pdf", "figx.png"]
+    assert seen[0] == seen[1]
+    provenance = json.loads(seen[0]["figx.json"])
+    assert (provenance["profile"], provenance["seeds"], provenance["caption"]) == ("quick", plan.seeds, "A caption.")
+    assert pd.read_csv(tmp_path / "one" / "figx.csv").shape == table.shape
+
+
+def test_the_drawn_curve_is_the_trace_and_its_band_holds_it():
+    plan = ONE_HOT["figure1"]
+    records = synthetic(plan)
+    table = figures.traces(records)
+    mine = table[table.curve == "mine"]
+    assert np.allclose(mine.estimate, records["mine"][0].arrays["estimate"][:: figures.EVERY])
+    pooled = np.concatenate([record.arrays["estimate"][188:213] for record in records["mine"]])
+    at = mine[mine.step == 200].iloc[0]
+    assert np.allclose([at.estimate_low, at.estimate_high], np.quantile(pooled, [0.1, 0.9]))
+
+
+def test_stamp_is_the_records_own():
+    plan = ONE_HOT["figure1"]
+    assert figures.stamp(plan, synthetic(plan)) == "Profile quick, 2 seeds, cpu."
+
+
+def test_larger_profiles_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "PRODUCTS", tmp_path)
+    assert figures.folder("quick") == tmp_path
+    assert figures.folder("desk") == tmp_path / "desk"

@@ -1,0 +1,358 @@
+"""Tables 1 and 2 on records made up so that every number says where it comes from."""
+
+import io
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import same_color
+
+from remi.losses import estimators
+from remi.paper import claims, experiments, figures, tables
+from remi.runs.specs import EncoderRun
+from remi.runs.store import Record
+from remi.theory.closed_forms import clb_infonce, clb_nwj
+from remi.training import images
+from remi.training.evaluation import Interval
+
+RUN = EncoderRun("mine", 10, 100, "adam", 1e-3, (64, 512))
+HALF_WIDTH = 12.706205 * math.sqrt(0.5)  # of two seeds, in units of their difference / sqrt(2): t(0.975, 1) s / sqrt(2)
+
+
+def record(loss="mine", lam=None, seed=0, mi=1.0, accuracy=0.9, task="clb", dataset="digits", diverged=None, **options):
+    run = replace(RUN, loss=loss, lam=lam, seed=seed, task=task, dataset=dataset, options=options)
+    scalars = {"mi_heldout": mi + 0.3, "accuracy": accuracy, "accuracy_batch_stats": accuracy - 0.1}
+    if loss != "untrained":
+        scalars |= {"mi_train": mi, "mi_last_batch": mi + 0.1, "mi_dv": mi + 0.2, "n_skipped": 2.0}
+    if diverged is not None:
+        scalars = dict.fromkeys(scalars, math.nan) | {"n_skipped": 1.0, "diverged_at": float(diverged)}
+    return Record(run, "ok" if diverged is None else "diverged", scalars, {}, {}, 0.0)
+
+
+def table(*records):
+    return tables.table2({"any": list(records)})
+
+
+def only(frame, **wanted):
+    found = frame[np.logical_and.reduce([frame[name] == value for name, value in wanted.items()])]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def synthetic_groups():
+    """A record for every run of the real plan: regularized and clipped are better, NWJ and TUBA as they are diverge in CLB."""
+    groups = experiments.groups(experiments.table2())
+    return {key: [synthetic(run) for run in members] for key, members in groups.items()}
+
+
+def synthetic(run):
+    collapsed = run.task == "clb" and run.loss in ("nwj", "tuba") and not run.options
+    mi = (1.0 if run.lam is None else 1.5 + (run.lam == 0.01)) + 0.01 * run.seed + 0.05 * ("clip" in run.options)
+    accuracy = 0.8 + 0.01 * run.seed + 0.005 * (run.lam is not None)
+    return replace(record(run.loss, mi=mi, accuracy=accuracy, diverged=0 if collapsed else None), run=run)
+
+
+@pytest.fixture(scope="module")
+def full():
+    return tables.summary(tables.table2(synthetic_groups()))
+
+
+# A row per run
+
+
+def test_columns_and_values():
+    frame = table(record("renwj", lam=0.01, seed=3, mi=1.23456789, clip="both"))
+    names = "task dataset loss regularized clip lam seed mi_train mi_last_batch mi_dv mi_heldout accuracy accuracy_batch_stats"
+    assert " ".join(frame.columns) == f"{names} n_skipped status"  # design.md, section 4
+    expected = ["clb", "digits", "nwj", True, "both", 0.01, 3, 1.234568, 1.334568, 1.434568, 1.534568, 0.9, 0.8, 2, "ok"]
+    assert frame.iloc[0].tolist() == expected
+
+
+def test_a_diverged_run_counts_as_no_information_and_chance():
+    frame = table(record("nwj", diverged=17), record("nwj", dataset="digit-pairs", diverged=0))
+    assert frame["status"].tolist() == ["diverged at step 17", "diverged at step 0"]
+    assert (frame[list(tables.MI)] == 0).all(axis=None)
+    assert frame["accuracy"].tolist() == frame["accuracy_batch_stats"].tolist() == [0.1, 0.01]
+    assert frame["n_skipped"].tolist() == [1, 1]
+
+
+def test_clip_in_force():
+    records = (
+        record("smile"),
+        record("smile", clip="both"),
+        record("nwj"),
+        record("nwj", clip="both"),
+        record("renwj", lam=0.1, clip="both"),
+        record("renwj", lam=0.1),
+        record("untrained"),
+    )
+    frame = tables.summary(pd.concat([table(r) for r in records[1:]]))
+    assert table(records[0])["clip"].tolist() == ["marginal"]
+    assert list(zip(frame["loss"], frame["clip"], frame["variant"], strict=True)) == [
+        ("smile", "both", "original"),
+        ("nwj", "none", "original"),
+        ("nwj", "both", "clip only"),
+        ("nwj", "both", "regularized"),
+        ("nwj", "none", "regularizer only"),
+        ("untrained", "none", "untrained"),
+    ]
+
+
+def test_untrained_rows_have_no_training_mi():
+    row = table(record("untrained")).iloc[0]
+    assert row[["mi_train", "mi_last_batch", "mi_dv"]].isna().all()
+    assert (row["loss"], row["accuracy"], row["n_skipped"]) == ("untrained", 0.9, 0)
+
+
+def test_row_order_does_not_depend_on_the_groups():
+    groups = synthetic_groups()
+    frame = tables.table2(groups)
+    backwards = tables.table2({key: members[::-1] for key, members in reversed(groups.items())})
+    pd.testing.assert_frame_equal(frame, backwards)
+    assert frame[["task", "loss", "seed"]].iloc[[0, 1, -1]].to_numpy().tolist() == [
+        ["slb", "mine", 0],
+        ["slb", "mine", 1],
+        ["clb", "untrained", 4],
+    ]
+    assert frame["lam"].iloc[5:20:5].tolist() == [0.1, 0.01, 0.001]
+
+
+def test_unknown_data_set():
+    with pytest.raises(ValueError, match=r"digits, digit-pairs, cifar-10, cifar-100, folder; got 'mnist'"):
+        table(record(dataset="mnist"))
+
+
+# A row per cell
+
+
+def test_mean_and_half_width_by_hand():
+    row = tables.summary(table(record(mi=1.0, accuracy=0.8), record(seed=1, mi=2.0, accuracy=0.9))).iloc[0]
+    assert (row["mi_mean"], row["mi_ci95"]) == pytest.approx((1.5, HALF_WIDTH * math.sqrt(0.5)), abs=1e-5)
+    assert (row["accuracy_mean"], row["accuracy_ci95"]) == pytest.approx((0.85, 0.1 * HALF_WIDTH * math.sqrt(0.5)), abs=1e-5)
+    means = [row[f"{name}_mean"] for name in ("mi_last_batch", "mi_dv", "mi_heldout", "accuracy_batch_stats")]
+    assert means == pytest.approx([1.6, 1.7, 1.8, 0.75])
+
+
+def test_diverged_and_negative_runs_in_the_mean():
+    runs = record(mi=2.0), record(seed=1, mi=-4.0), record(seed=2, diverged=5)
+    row = tables.summary(table(*runs)).iloc[0]
+    assert (row["n_ok"], row["n"]) == (2, 3)
+    assert (row["mi_mean"], row["mi_mean_ok"]) == pytest.approx((2 / 3, 1.0), abs=1e-6)
+    assert (row["accuracy_mean"], row["accuracy_mean_ok"]) == pytest.approx((1.9 / 3, 0.9), abs=1e-6)
+    assert row["mi_dv_mean"] == pytest.approx((2.2 - 3.8) / 3, abs=1e-6)  # only the paper's measure is cut at 0
+
+
+def test_lambda_is_the_one_nearest_the_true_mi():
+    truth = math.log(100)
+    weights = {0.1: truth - 0.2, 0.01: truth + 0.1, 0.001: truth + 0.3}
+    runs = [record("remine", lam=lam, mi=mi, dataset="digit-pairs") for lam, mi in weights.items()]
+    row = tables.summary(table(*runs)).iloc[0]
+    assert (row["lam"], row["mi_mean"]) == (0.01, pytest.approx(truth + 0.1, abs=1e-6))
+
+
+def test_a_tie_takes_the_larger_lambda():
+    truth = math.log(100)
+    weights = {0.001: truth - 0.1, 0.01: truth + 0.1, 0.1: truth - 0.2}
+    runs = [record("remine", lam=lam, mi=mi, dataset="digit-pairs") for lam, mi in weights.items()]
+    assert tables.summary(table(*runs))["lam"].tolist() == [0.01]
+
+
+def test_published_numbers_stand_beside(full):
+    row = only(full, task="slb", dataset="digit-pairs", loss="tuba", variant="regularized")
+    assert row[["published_mi_mean", "published_mi_ci95"]].tolist() == [4.603, 0.002]
+    row = only(full, task="clb", dataset="digits", loss="js", variant="original")
+    assert row[["published_accuracy_mean", "published_accuracy_ci95"]].tolist() == [0.837, 0.003]
+    has = full["published_mi_mean"].notna()
+    assert has.sum() == len(pd.read_csv(tables.PUBLISHED)) == 48
+    assert set(full["variant"][~has]) == {"clip only", "regularizer only", "untrained"}
+
+
+def test_prediction_and_truth_stand_beside(full):
+    row = only(full, task="clb", dataset="digit-pairs", loss="nwj", variant="regularized")
+    assert (row["closed_form"], row["true_mi"]) == pytest.approx((clb_nwj(100), math.log(100)), abs=1e-6)
+    row = only(full, task="clb", dataset="digit-pairs", loss="infonce", variant="original")
+    assert row["closed_form"] == pytest.approx(clb_infonce(100, 100), abs=1e-6)
+    assert full["closed_form"].isna().sum() == (full["variant"] == "untrained").sum() == 4
+
+
+def test_summary_of_the_file_is_the_summary(full):
+    frame = tables.table2(synthetic_groups())
+    read = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
+    pd.testing.assert_frame_equal(tables.summary(read), full)
+
+
+def test_by_lambda_has_every_weight_of_the_contrastive_twins():
+    found = tables.by_lambda(tables.table2(synthetic_groups()))
+    assert len(found) == 2 * 6 * 3
+    assert found["lam"].tolist() == [0.1, 0.01, 0.001] * 12
+    assert set(found["task"]) == {"clb"}
+    assert found.query("loss == 'nwj'")["clip"].unique().tolist() == ["both"]
+    row = only(found, dataset="digits", loss="js", lam=0.01)
+    assert row["mi_mean"] == pytest.approx(2.52)
+    assert row["accuracy_mean"] == pytest.approx(0.825)
+
+
+# Emphasis and rendering
+
+
+@pytest.mark.parametrize(
+    ("original", "regularized", "truth", "marks"),
+    [
+        ((2.0, 0.1), (2.2, 0.2), 2.3, ("", "bold")),  # overlap
+        ((2.0, 0.05), (2.2, 0.1), 2.3, ("", "blue")),  # disjoint
+        ((2.2, 0.05), (2.5, 0.1), 2.3, ("blue", "")),  # too much is no better than too little
+        ((0.8, 0.01), (0.9, 0.02), None, ("", "blue")),  # accuracy: the larger one
+        ((0.91, 0.01), (0.9, 0.02), None, ("bold", "")),
+        ((0.9001, 0.01), (0.9004, 0.02), None, ("", "")),  # both are printed as 0.900
+        ((0.0, 0.0), (1.5, 0.3), 2.3, ("", "blue")),  # a collapsed loss
+        ((0.8, math.nan), (0.9, math.nan), None, ("", "bold")),  # one seed has no interval
+        ((0.8, 0.01), (math.nan, math.nan), None, ("", "")),
+    ],
+)
+def test_emphasis(original, regularized, truth, marks):
+    assert tables.emphasis(Interval(*original), Interval(*regularized), truth) == marks
+
+
+def test_emphasis_on_published_numbers():
+    """The paper's own cells: bold where intervals overlap, blue where they do not."""
+    assert tables.emphasis(Interval(2.300, 0.003), Interval(2.298, 0.005), math.log(10)) == ("bold", "")
+    assert tables.emphasis(Interval(0, 0), Interval(2.065, 0.842), math.log(10)) == ("", "blue")
+
+
+def test_layout(full):
+    blocks = tables.layout(full)
+    losses = ["MINE", "SMILE", "InfoNCE", "NWJ", "TUBA", "JS"]
+    ablation = ["NWJ, both clipped", "NWJ, no clip", "TUBA, both clipped", "TUBA, no clip"]
+    assert [[row.label for row in block.rows] for block in blocks] == [
+        [*losses, "untrained"],
+        [*losses, "untrained"],
+        [*losses, *ablation, "untrained"],
+        [*losses, "untrained"],
+    ]
+    assert [block.title.split(" (")[0].split(", ")[1] for block in blocks] == ["digits", "digit pairs"] * 2
+    rows = {row.label: row for row in blocks[2].rows}
+    assert rows["NWJ"].cells[0] == ("0.000 ± 0.000 (0/5)", "")
+    assert rows["NWJ"].cells[1].emphasis == rows["NWJ"].cells[3].emphasis == "blue"
+    assert [cell.text for cell in rows["MINE"].cells] == ["1.020 ± 0.020", "2.520 ± 0.020", "0.820 ± 0.020", "0.825 ± 0.020"]
+    assert [cell.emphasis for cell in rows["MINE"].cells] == ["", "blue", "", "bold"]
+    assert [cell.text for cell in rows["NWJ, both clipped"].cells[:2]] == ["1.070 ± 0.020", rows["NWJ"].cells[1].text]
+    assert [cell.text for cell in rows["NWJ, no clip"].cells[:2]] == [rows["NWJ"].cells[0].text, "2.520 ± 0.020"]
+    assert [cell.text for cell in rows["untrained"].cells] == ["–", "–", "0.820 ± 0.020", "–"]
+    assert (rows["MINE"].lam, rows["untrained"].lam) == ("0.01", "–")
+
+
+def test_renderings_say_the_same(full):
+    markdown, tex = tables.markdown(full), tables.tex(full)
+    figure = tables.draw(full, profile="desk")
+    texts = figure.axes[0].texts
+    cells = [cell for block in tables.layout(full) for row in block.rows for cell in row.cells]
+    for mark, in_markdown, in_tex, in_figure in (
+        ("bold", markdown.count("**") / 2 - 4, tex.count(r"\textbf"), [t for t in texts if t.get_fontweight() == "bold"]),
+        ("blue", markdown.count("<span"), tex.count(r"\textcolor"), [t for t in texts if same_color(t.get_color(), tables.BLUE)]),
+    ):
+        expected = sum(cell.emphasis == mark for cell in cells)
+        assert (in_markdown, in_tex, len(in_figure)) == (expected, expected, expected)
+    for text in (markdown, tex):
+        assert "profile quick" in text
+        assert "over 5 seeds" in text
+    assert "profile desk" in texts[-1].get_text()
+    assert tex.count(r"\\") == 2 + 4 + 4 * 7 + 4  # header, block titles, rows, ablation
+    assert not set("±–−λ“”") & set(tex)
+
+
+def test_image_has_the_column_width_and_nothing_leaves_it(full):
+    figure = tables.draw(full)
+    assert figure.get_figwidth() == 7.2
+    canvas = figure.bbox
+    for text in figure.axes[0].texts:
+        box = text.get_window_extent()
+        assert canvas.x0 <= box.x0 < box.x1 <= canvas.x1
+        assert canvas.y0 <= box.y0 < box.y1 <= canvas.y1
+
+
+# CIFAR
+
+
+@pytest.fixture(params=["desk", "paper"])
+def cifar(request, monkeypatch):
+    """Plans of a larger profile and made-up records, without the images."""
+    for name, classes in images.CIFAR.items():
+        little = images.noise(name, 50 * classes).balanced(classes)
+        monkeypatch.setitem(images.DATASETS, name, lambda little=little: little)
+    plans = experiments.table2(request.param)
+    return plans, {key: [synthetic(run) for run in members] for key, members in experiments.groups(plans).items()}
+
+
+def test_a_folder_of_images_has_a_table(monkeypatch):
+    little = replace(images.noise("cifar-10", 60), classes=12)
+    monkeypatch.setitem(images.DATASETS, "folder", lambda: little)
+    groups = experiments.groups(experiments.folder("desk"))
+    frame = tables.table2({key: [synthetic(run) for run in members] for key, members in groups.items()})
+    assert len(frame) == 2 * 3 * (6 + 6 * 3 + 1)  # tasks, seeds; losses, twins at three weights, untrained
+    cells = tables.summary(frame)
+    assert set(cells.dataset) == {"folder"}
+    assert cells.true_mi.unique() == pytest.approx(little.true_mi, abs=1e-6)
+    assert cells.filter(like="published").isna().all(axis=None)
+
+
+def test_cifar_stands_beside_the_published_numbers(cifar):
+    plans, groups = cifar
+    profile, found = plans["main"].profile, tables.summary(tables.table2(groups))
+    cell = only(found, task="clb", dataset="cifar-10", loss="js", variant="original")
+    assert (cell.published_mi_mean, cell.true_mi, cell.n) == (1.552, round(math.log(10), 6), {"desk": 3, "paper": 5}[profile])
+    place = {"desk": "CIFAR-10.", "paper": "CIFAR-10 and CIFAR-100."}[profile]
+    assert f"Table 2, profile {profile}: {place} Mean" in tables.markdown(found, profile)
+    assert "CIFAR-10 (10 classes, true MI 2.303)" in tables.tex(found, profile)
+    assert found.published_mi_mean.notna().sum() == len(plans["main"].benchmarks) * 2 * 12
+
+
+def test_claims_and_fig6_can_be_had_for_cifar(cifar):
+    plans, groups = cifar
+    profile = plans["main"].profile
+    table, verdicts = tables.table2(groups), pd.concat([claims.judge(name, groups, profile) for name in ("table2", "fig6")])
+    assert set(verdicts.loc[verdicts.id != "lambda-2", "verdict"]) <= {"holds", "fails"}
+    assert (only(verdicts, id="lambda-2").verdict == "untested") == (profile == "desk")  # it is about 100 classes
+    assert f"of {12 * len(plans['main'].benchmarks)} rows" in only(verdicts, id="table2-better").measured
+    _, drawn = figures.figure6(plans["main"], tables.by_lambda(table), dict.fromkeys(images.CIFAR, 0.5))
+    assert set(drawn.dataset) == {benchmark.dataset for benchmark in plans["main"].benchmarks}
+
+
+# Table 1
+
+
+def test_table1_states_the_protocol():
+    frame = tables.table1().set_index("Loss")
+    assert list(frame.index) == ["MINE", "SMILE", "InfoNCE", "NWJ", "TUBA", "JS"]
+    settings, regularizer, early, gaussian, benchmarks = (frame[column] for column in frame)
+    assert list(frame)[-2:] == ["Fig. 7 (λ = 1)", "Table 2, Fig. 6 (λ = 0.1, 0.01, 0.001)"]
+    assert settings["SMILE"] == "second term clipped at τ = 10"
+    assert settings["TUBA"] == "a(y) = 1, no clip"
+    assert settings["JS"] == "estimate by eq. 8"
+    assert regularizer["MINE"] == "λ (log E_Q[exp T] − C*)², Euclidean, C* = 0"
+    assert regularizer["NWJ"] == "λ (log E_Q[exp(T − 1)])², log-Euclidean"
+    assert "C* = −5, −2, 0, 2, 5" in early["MINE"]
+    assert "pins log E_Q[exp(T − 1)] or log E_Q[exp T]" in early["NWJ"]
+    assert early["JS"] == "–"
+    for column in (gaussian, benchmarks):
+        assert column[["NWJ", "TUBA"]].tolist() == [f"{name}: both terms clipped at τ = 10" for name in ("ReNWJ", "ReTUBA")]
+    assert (gaussian["SMILE"], benchmarks["SMILE"]) == ("default", "both terms clipped at τ = 10")
+    assert (gaussian["JS"], benchmarks["JS"]) == ("default", "estimate by NWJ; ReJS: pins E_Q[softplus T], C* = 1")
+
+
+def test_table1_has_words_for_every_choice():
+    for name in estimators.NAMES:
+        loss = estimators.family(name)
+        for option, parameter in estimators.options(name).items():
+            assert option in ("lam", "target", "tau", tables.DECIDES.get(loss)) or (option, parameter.default) in tables.WORDS
+            assert option != tables.DECIDES.get(loss) or (loss, parameter.default) in tables.PINNED
+
+
+def test_table1_renderings():
+    frame = tables.table1()
+    markdown, tex = tables.table1_markdown(frame), tables.table1_tex(frame)
+    assert len(markdown.splitlines()) == 2 + 6
+    assert {line.count(" | ") for line in markdown.splitlines() if "---" not in line} == {5}
+    assert tex.count(r" \\") == 1 + 6
+    assert not set("±–−λτ²*") & set(tex.replace("table*", "").replace("$C^*$", ""))
