@@ -84,7 +84,7 @@ def compiled_in_parts(run: CriticRun) -> Callable[[], alternatives.Training]:
     def begin() -> alternatives.Training:
         torch._dynamo.config.trace_autograd_ops = True
         stack = CriticStack([replace(run, steps=speed.STEPS)], torch.device("cpu"))
-        step, batches = torch.compile(stack.loop().step), iter(stack.batches)
+        step, batches = torch.compile(stack.loop().step), iter(stack.batches(stack.run.steps))
 
         def train(steps: int) -> None:
             for _ in range(steps):

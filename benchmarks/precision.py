@@ -28,7 +28,7 @@ def rounding(run: CriticRun) -> list[float]:
     """Estimate in bf16 minus estimate in fp32 of the critic that the run leaves behind, on fresh batches of every level."""
     where, problem = torch.device("cpu"), run.problem
     stack = CriticStack([run], where)
-    fit(stack.loop(), stack.batches)
+    fit(stack.loop(), stack.batches(stack.run.steps))
 
     @torch.no_grad()
     def read(precision: str, level: int) -> float:

@@ -27,7 +27,7 @@ from remi.runs import store
 from remi.runs.specs import CriticRun, CriticStack, EncoderRun, EncoderStack
 from remi.style import JOINT, PALETTE, TRUTH, render
 from remi.training import images
-from remi.training.loop import Captured, compiled, device
+from remi.training.loop import device, program
 
 REPEATS = 5
 SECONDS = 0.5  # of one repetition, about
@@ -72,14 +72,11 @@ def stack_of(run: CriticRun | EncoderRun, size: int) -> Callable[[], alternative
         trained: CriticStack | EncoderStack
         if isinstance(run, CriticRun):
             trained = CriticStack(stack, where)
-            batches = iter(trained.batches)
         else:
             cifar = run.dataset in images.CIFAR
             trained = EncoderStack(stack, images.noise(run.dataset, 5000) if cifar else images.DATASETS[run.dataset](), where)
-            batches = iter(trained.batches(STEPS))
-        loop = trained.loop()
-        step = compiled(loop) if run.compiled else loop.step
-        step = Captured(loop, step) if where.type == "cuda" else step
+        batches = iter(trained.batches(STEPS))
+        step = program(trained.loop(), compile_step=run.compiled, capture=where.type == "cuda")
 
         def train(steps: int) -> None:
             for _ in range(steps):

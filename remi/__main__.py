@@ -105,23 +105,19 @@ def _sweep(options: argparse.Namespace) -> None:
     todo = store.missing(experiments.runs_of(options.what, options.profile))
     runner = _runner(options)
     if todo:
-        print(budget.budget(todo, runner.processes), flush=True)
+        print(budget.budget(todo, runner.processes, runner.place), flush=True)
     store.fill(todo, runner)
 
 
 def _runner(options: argparse.Namespace) -> "Runner":
     """Who trains the sweep."""
-    import torch
-
     from remi.runs import cluster, store
 
     if options.ray is not None:
         return cluster.Ray(options.ray, options.runs_per_gpu or 1)
     if options.gpus is not None:
         gpus = [number for part in options.gpus for number in part]
-        runner = store.Local(options.runs_per_gpu or 1, gpus)
-        torch.cuda.set_device(gpus[0])  # whose time a step takes, in the budget; no other is touched
-        return runner
+        return store.Local(options.runs_per_gpu or 1, gpus)
     if options.runs_per_gpu:
         raise ValueError("--runs-per-gpu needs --gpus or --ray")
     return store.Local(options.processes or 2)

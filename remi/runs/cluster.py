@@ -59,6 +59,7 @@ class Ray:
             raise store.RunError(f"no Ray cluster at {address}: {error}") from None
         there = ray.cluster_resources()
         gpus = int(there.get("GPU", 0))
+        self.place: dict[str, str] = {}
         self.processes = gpus * runs_per_gpu or int(there.get("CPU", 0))
         if not self.processes:
             ray.shutdown()

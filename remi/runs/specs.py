@@ -151,7 +151,7 @@ class CriticRun(Run):
         """See `Run`; a one-hot run also leaves its critic as a table."""
         critics = CriticStack(stack, where)
         with tf32(stack[0].precision == "tf32"):
-            history = _fit(critics.loop(), critics.batches, critics, checkpoints)
+            history = _fit(critics, checkpoints)
         tables = {} if isinstance(stack[0].problem, GaussianStaircase) else {"table": critics.table(stack[0].problem)}
         return [_outcome(history, member, {}, tables) for member in range(len(stack))]
 
@@ -165,8 +165,7 @@ class CriticStack:
         self.critic = ConcatCritic(*run.problem.dims, run.hidden, output_bias=run.output_bias, runs=len(stack))
         initialize(self.critic, [torch.Generator().manual_seed(member.seed) for member in stack], run.init_std)
         self.critic.to(where)
-        generators = [torch.Generator(where).manual_seed(member.seed) for member in stack]
-        self.batches = Stream(lambda g, first, steps: run.problem.draw(g, first, steps, run.batch), generators, run.steps, CHUNK)
+        self.generators = [torch.Generator(where).manual_seed(member.seed) for member in stack]
 
     def loop(self) -> Loop:
         """Their training, before its first step."""
@@ -177,6 +176,11 @@ class CriticStack:
             score, observe = _all_pairs(in_precision(self.critic.matrix, self.where, precision)), {}
         estimator, rule = self.run.estimator(self.stack, self.where), self.run.update_rule()
         return Loop(self.critic, score, estimator, rule, runs=len(self.stack), steps=self.run.steps, observe=observe)
+
+    def batches(self, steps: int) -> Stream:
+        """Samples of the problem."""
+        run = self.run
+        return Stream(lambda g, first, steps: run.problem.draw(g, first, steps, run.batch), self.generators, steps, CHUNK)
 
     @torch.no_grad()
     def table(self, problem: OneHot) -> Tensor:
@@ -265,8 +269,7 @@ class EncoderRun(Run):
         run = stack[0]
         data = noise(run.dataset, 10 * run.batch) if run.dataset in CIFAR else DATASETS[run.dataset]()
         with tf32(run.precision == "tf32"):
-            encoder_stack = EncoderStack([replace(run, steps=steps) for run in stack], data, where)
-            _fit(encoder_stack.loop(), encoder_stack.batches(steps), encoder_stack, None)
+            _fit(EncoderStack([replace(run, steps=steps) for run in stack], data, where), None)
 
     @staticmethod
     def train(stack: Sequence["EncoderRun"], where: torch.device, checkpoints: Checkpoints | None = None) -> list[Outcome]:
@@ -275,17 +278,14 @@ class EncoderRun(Run):
         data = DATASETS[run.dataset]()
         with tf32(run.precision == "tf32"):
             encoder_stack = EncoderStack(stack, data.balanced(run.train_size) if run.train_size else data, where)
-            if run.steps:
-                history = _fit(encoder_stack.loop(), encoder_stack.batches(run.steps), encoder_stack, checkpoints)
-            else:
+            if not run.steps:
                 encoder_stack.look()
-            found = encoder_stack.evaluate()
-        if not run.steps:
-            return [Outcome("ok", scalars, {}) for scalars in found]
-        return [
-            _outcome(history, member, scalars | _training_scalars(history, member, encoder_stack.epoch), {})
-            for member, scalars in enumerate(found)
-        ]
+                return [Outcome("ok", scalars, {}) for scalars in encoder_stack.evaluate()]
+            history = _fit(encoder_stack, checkpoints)
+            return [
+                _outcome(history, member, scalars | _training_scalars(history, member, encoder_stack.epoch), {})
+                for member, scalars in enumerate(encoder_stack.evaluate())
+            ]
 
 
 class EncoderStack:
@@ -378,10 +378,11 @@ class EncoderStack:
         return Stream(epoch_of_indices, self.generators, steps, self.epoch)
 
 
-def _fit(loop: Loop, batches: Stream, stack: CriticStack | EncoderStack, checkpoints: Checkpoints | None) -> History:
+def _fit(stack: CriticStack | EncoderStack, checkpoints: Checkpoints | None) -> History:
     """Train as the specification says, as one graph where there is CUDA."""
+    batches = stack.batches(stack.run.steps)
     keeper = Keeper(checkpoints, batches) if checkpoints else None
-    return fit(loop, batches, keeper=keeper, compile_step=stack.run.compiled, capture=stack.where.type == "cuda")
+    return fit(stack.loop(), batches, keeper=keeper, compile_step=stack.run.compiled, capture=stack.where.type == "cuda")
 
 
 def _training_scalars(history: History, member: int, epoch: int) -> dict[str, float]:

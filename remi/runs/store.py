@@ -229,6 +229,7 @@ class Runner(Protocol):
     """Who trains the stacks of a sweep: an executor in the sense of `concurrent.futures`, for one sweep."""
 
     processes: int  # that train at the same time
+    place: dict[str, str]  # what the environment of one of them says beside ours
 
     def submit(self, stack: list[Run]) -> "Future[None]":
         """Train the stack and store its records, later; the future has what went wrong.
@@ -311,7 +312,8 @@ class Local:
     def __init__(self, processes: int = 2, gpus: Sequence[int] | None = None) -> None:
         if processes < 1:
             raise ValueError(f"processes must be at least 1, got {processes}")
-        places = [{}] if gpus is None else [{"CUDA_VISIBLE_DEVICES": name} for name in _names(gpus)]
+        places: list[dict[str, str]] = [{}] if gpus is None else [{"CUDA_VISIBLE_DEVICES": name} for name in _names(gpus)]
+        self.place = places[0]
         self._workers = [Worker(place) for _ in range(processes) for place in places]  # GPUs take turns
         self._idle: Queue[Worker] = Queue()
         for worker in self._workers:

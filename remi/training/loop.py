@@ -313,6 +313,12 @@ class Keeper:
         self.checkpoints.write(step, {name: tensor.cpu().numpy() for name, tensor in (loop.tensors | generators).items()})
 
 
+def program(loop: Loop, *, compile_step: bool = False, capture: bool = False) -> Callable[..., None]:
+    """The loop's step as it is run: plain, `compiled`, or either of them `Captured`."""
+    step = compiled(loop) if compile_step else loop.step
+    return Captured(loop, step) if capture else step
+
+
 def fit(
     loop: Loop, batches: Iterable[Batch], *, keeper: Keeper | None = None, compile_step: bool = False, capture: bool = False
 ) -> History:
@@ -329,8 +335,7 @@ def fit(
         capture: see `Captured`; everything is on a CUDA device, and the scores draw no random numbers.
     """
     first = keeper.take_up(loop) if keeper else 0
-    step = compiled(loop) if compile_step else loop.step
-    step = Captured(loop, step) if capture else step
+    step = program(loop, compile_step=compile_step, capture=capture)
     for done, batch in enumerate(tqdm(batches, initial=first, total=len(loop.trace), disable=None, leave=False), first + 1):
         step(*batch)
         if keeper:

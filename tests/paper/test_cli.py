@@ -243,7 +243,7 @@ def test_a_sweep_with_nothing_to_do_says_nothing(empty_store, little_cifar, monk
 @pytest.mark.parametrize("force", [False, True])
 def test_the_paper_profile_without_cuda_prints_its_cost_and_stops_unless_forced(force, empty_store, monkeypatch, capsys):
     monkeypatch.setattr(loop, "device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(budget, "seconds_per_step", lambda stack: 1.0)  # ResNet-18 is slow here
+    monkeypatch.setattr(budget, "seconds_per_step", lambda stacks, place: [1.0] * len(stacks))  # ResNet-18 is slow here
     started = []
     for module, step in ((store, "fill"), (notebooks, "execute_all"), (report, "judge"), (report, "assemble")):
         monkeypatch.setattr(module, step, lambda *arguments: started.append(arguments))

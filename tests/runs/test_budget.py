@@ -1,10 +1,11 @@
 """What a sweep is said to take follows from its runs and from the time of a step."""
 
+import subprocess
 from dataclasses import replace
 
 import pytest
 
-from remi.runs import budget
+from remi.runs import budget, store
 from remi.training import images
 from remi.training.problems import GaussianStaircase
 from remi.runs.specs import CriticRun, EncoderRun
@@ -17,9 +18,14 @@ CONV = replace(ENCODER, hidden=(4, 8), dataset="cifar-10", network="conv", train
 @pytest.fixture
 def timed(monkeypatch):
     """Every step takes 36 ms; and the stacks that were timed."""
-    stacks = []
-    monkeypatch.setattr(budget, "seconds_per_step", lambda stack: stacks.append(len(stack)) or 0.036)
-    return stacks
+    sizes = []
+
+    def seconds_per_step(stacks, place):
+        sizes.extend(map(len, stacks))
+        return [0.036] * len(stacks)
+
+    monkeypatch.setattr(budget, "seconds_per_step", seconds_per_step)
+    return sizes
 
 
 def test_numbers_by_hand(timed):
@@ -51,7 +57,22 @@ def test_a_step_is_timed_without_cifar(run, monkeypatch):
 
     for name in images.CIFAR:
         monkeypatch.setitem(images.DATASETS, name, refuse)
-    assert 0 < budget.seconds_per_step([run, replace(run, seed=1)]) < 1
+    assert 0 < budget.time_step([run, replace(run, seed=1)]) < 1
+
+
+def test_steps_are_timed_by_a_process_such_as_those_that_train(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    done, run = [], subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *command, **options: done.append(options["env"]) or run(*command, **options))
+    found = budget.seconds_per_step([[CRITIC], [replace(CRITIC, batch=64)]], {"HERE": "1"})
+    assert len(found) == 2
+    assert min(found) >= 0
+    assert done[0].items() >= {**store.WORKER_ENVIRONMENT, "HERE": "1"}.items()
+    assert budget.seconds_per_step([]) == []
+    unknown = replace(ENCODER)
+    object.__setattr__(unknown, "dataset", "letters")
+    with pytest.raises(RuntimeError, match="dataset must be one of"):
+        budget.seconds_per_step([[unknown]])
 
 
 @pytest.mark.parametrize(
