@@ -117,14 +117,20 @@ def data_root() -> Path:
     return Path(os.environ.get("REMI_DATA", Path(__file__).parents[2] / "data"))
 
 
+def _place(name: str) -> Path:
+    """Where a data set lies: in a folder of its name, where `data_root` has one with image folders, else in `data_root` itself."""
+    root = data_root()
+    return root / name if (root / name / "train").is_dir() else root
+
+
 def cifar10() -> Images:
     """CIFAR-10, 50,000 and 10,000 photographs of 32 x 32 pixels in 10 classes: see `_photographs`."""
-    return _photographs("cifar-10", data_root())
+    return _photographs("cifar-10", _place("cifar-10"))
 
 
 def cifar100() -> Images:
     """CIFAR-100, the same numbers in 100 classes."""
-    return _photographs("cifar-100", data_root())
+    return _photographs("cifar-100", _place("cifar-100"))
 
 
 def folder() -> Images:
@@ -134,7 +140,7 @@ def folder() -> Images:
 
 def at_hand(name: str) -> bool:
     """True when `DATASETS[name]` needs no download."""
-    root = data_root()
+    root = _place(name)
     return name not in CIFAR or (root / "train").is_dir() or any(root.glob(f"{name}-*"))
 
 

@@ -129,7 +129,9 @@ def test_a_node_that_would_write_other_records_trains_nothing(name, empty_store)
     store.STORE.mkdir()
     (empty_store / ".sweep-1").touch()
     identity = store.identity(ONE_HOT) | {name: "other"}
-    with pytest.raises(store.RunError, match=f"{name} must be the same on all nodes; got .* on {socket.gethostname()}, and other"):
+    with pytest.raises(
+        store.RunError, match=f"{name} must be the same on all nodes; got .* on {socket.gethostname()}, and other"
+    ):
         cluster.train([to_json(ONE_HOT)], identity, ".sweep-1")
     assert [path.name for path in empty_store.iterdir()] == [".sweep-1"]
 

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import pickle
+import shutil
 import tarfile
 import threading
 from dataclasses import replace
@@ -17,6 +18,7 @@ from sklearn.datasets import load_digits
 from torchvision import datasets
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
+from remi.training import images
 from remi.training.images import DATASETS, _photographs, digit_pairs, digits, noise, normalized, read_folder
 
 each_dataset = pytest.mark.parametrize("name", ["digits", "digit-pairs"])
@@ -197,6 +199,15 @@ def test_splits_with_different_classes_are_refused(tree):
     (tree / "test/bee").rename(tree / "test/wasp")
     with pytest.raises(ValueError, match=r"same classes, got \['ant', 'bee'\], \['ant', 'wasp'\]"):
         read_folder(tree)
+
+
+def test_both_cifar_can_lie_in_one_place_as_folders_of_their_names(tree, root, tmp_path, monkeypatch):
+    for name, other in (("cifar-10", "cifar-100"), ("cifar-100", "cifar-10")):
+        shutil.copytree(tree, tmp_path / "both" / name, ignore=shutil.ignore_patterns("both"))
+        monkeypatch.setattr(images, "CIFAR", {name: 2, other: 3})
+        monkeypatch.setenv("REMI_DATA", str(tmp_path / "both"))
+        assert images.at_hand(name)
+        assert DATASETS[name]().classes == 2
 
 
 def test_a_folder_with_other_classes_is_not_cifar(tree, root):
