@@ -11,15 +11,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from remi.training import encoders
-from remi.losses import estimators
-from remi.training import Checkpoints
-from remi.training import ConcatCritic, initialize
-from remi.training import in_batches, macro_average, micro_average, retrieve
-from remi.training import CIFAR, CIFAR_SIZES, DATASETS, Images, noise
-from remi.training import GaussianStaircase, OneHot
-from remi.losses import Scores
-from remi.training import PRECISIONS, SGD, Adam, History, Keeper, Loop, Observers, Optimizer, Stream, fit, in_precision, tf32
+from remi.losses import Scores, estimators
+from remi.training import (
+    CIFAR,
+    CIFAR_SIZES,
+    DATASETS,
+    PRECISIONS,
+    SGD,
+    Adam,
+    Checkpoints,
+    ConcatCritic,
+    GaussianStaircase,
+    History,
+    Images,
+    Keeper,
+    Loop,
+    Observers,
+    OneHot,
+    Optimizer,
+    Stream,
+    encoders,
+    fit,
+    in_batches,
+    in_precision,
+    initialize,
+    macro_average,
+    micro_average,
+    noise,
+    retrieve,
+    tf32,
+)
 
 CHUNK = 100  # steps that a run draws ahead; part of what fixes its numbers
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}

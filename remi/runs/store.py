@@ -31,10 +31,9 @@ import torch
 from tqdm import tqdm
 
 import remi
-from remi.training import loop
-from remi.training import Checkpoints, write
 from remi.runs.journal import Journal
 from remi.runs.specs import Outcome, Run, from_json, to_json
+from remi.training import Checkpoints, loop, write
 
 STORE = Path(os.environ.get("REMI_RUNS", Path(remi.__file__).parents[1] / "runs"))
 

@@ -118,7 +118,7 @@ def data_root() -> Path:
 
 
 def _place(name: str) -> Path:
-    """Where a data set lies: in a folder of its name, where `data_root` has one with image folders, else in `data_root` itself."""
+    """Where a data set lies: in a folder of its name where `data_root` has one with image folders, else in `data_root` itself."""
     root = data_root()
     return root / name if (root / name / "train").is_dir() else root
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from remi.runs import budget, store
+from remi.runs.specs import CriticRun, EncoderRun
 from remi.training import images
 from remi.training.problems import GaussianStaircase
-from remi.runs.specs import CriticRun, EncoderRun
 
 CRITIC = CriticRun("mine", 8, 60, "adam", 1e-3, (4,), problem=GaussianStaircase(60))
 ENCODER = EncoderRun("mine", 10, 3000, "adam", 1e-3, (16, 16))

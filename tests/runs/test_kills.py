@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from test_store import contents, workers
 
-from remi.training import checkpoints
-from remi.runs import store
 from remi.paper import tables
-from remi.training.problems import OneHot
+from remi.runs import store
 from remi.runs.specs import CriticRun, EncoderRun, to_json
+from remi.training import checkpoints
+from remi.training.problems import OneHot
 
 HERE = Path(__file__).parent
 pytestmark = [

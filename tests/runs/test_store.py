@@ -19,10 +19,10 @@ import pytest
 import torch
 
 from remi.paper import experiments
-from remi.training import images
 from remi.runs import store
-from remi.training.problems import GaussianStaircase, OneHot
 from remi.runs.specs import CriticRun, EncoderRun, Outcome, from_json, to_json
+from remi.training import images
+from remi.training.problems import GaussianStaircase, OneHot
 
 ONE_HOT = CriticRun("mine", 8, 3, "sgd", 0.1, (4,), problem=OneHot(4))
 GAUSSIAN = CriticRun("remine", 4, 3, "adam", 1e-3, (4,), 0.5, options={"target": 1.0}, problem=GaussianStaircase(2, 3, (0.5, 1)))
