@@ -74,8 +74,8 @@ def test_shapes(name, classes, train, test, pixels):
     data = DATASETS[name]()
     assert (data.name, data.classes) == (name, classes)
     assert (data.train_images.shape, data.test_images.shape) == ((train, pixels), (test, pixels))
-    for pixels, labels in ((data.train_images, data.train_labels), (data.test_images, data.test_labels)):
-        assert (pixels.dtype, pixels.min(), pixels.max()) == (torch.float32, -1, 1)
+    for values, labels in ((data.train_images, data.train_labels), (data.test_images, data.test_labels)):
+        assert (values.dtype, values.min(), values.max()) == (torch.float32, -1, 1)
         assert torch.equal(labels.unique(), torch.arange(classes))
         assert len(labels) == len(images)
 
