@@ -13,7 +13,8 @@ from test_figures import synthetic
 from remi.losses import estimators
 from remi.losses.scores import Scores
 from remi.paper import experiments, figures, measures, pictures
-from remi.theory import closed_forms, theorems
+from remi.theory import closed_forms
+from remi.theory import samples as theorems
 from remi.training import evaluation, problems
 
 # ---- Dual representations and sample sizes (derivation1, derivation2) ---------------------------------------------
