@@ -29,7 +29,7 @@ from remi.paper.measures import (
     trace,
 )
 from remi.runs import Record
-from remi.theory import closed_forms, theorems
+from remi.theory import closed_forms, comparison, drift, theorems
 from remi.training import student_t
 
 Records = Mapping[str, Sequence[Record]]
@@ -399,7 +399,7 @@ def lambda_3(records: Records) -> tuple[str, bool]:
 
 
 def average_1(records: Records) -> tuple[str, bool]:
-    moved = {name: np.abs(change) for name, change in theorems.moved_by_drift(-5).items() if name in BOUNDS}
+    moved = {name: np.abs(change) for name, change in drift.moved_by_drift(-5).items() if name in BOUNDS}
     last = experiments.DERIVATION3.pooled
     costs = {key: max(closed_forms.drift_cost(offsets(record, last)) for record in group) for key, group in records.items()}
     twins = max(cost for key, cost in costs.items() if key.startswith("re"))
@@ -465,7 +465,7 @@ THEOREMS = (  # chapter, the statement as printed, what the check expects of it,
 
 
 def theorem(k: int, instead: str) -> Callable[[Records], tuple[str, bool]]:
-    return lambda records: theorems.verdict(theorems.CHECKS[k](), instead)
+    return lambda records: comparison.verdict(theorems.CHECKS[k](), instead)
 
 
 CLAIMS = (

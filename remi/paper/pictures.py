@@ -20,7 +20,7 @@ from remi.paper import experiments, figures, tables
 from remi.paper.measures import pooled
 from remi.runs import Record
 from remi.style import JOINT, MARGINAL, PALETTE, TRUTH
-from remi.theory import closed_forms, theorems
+from remi.theory import closed_forms, comparison, drift, duality, samples
 
 
 def explore(path: str, draw: Callable[..., tuple[Figure, Any]], **sliders: tuple[float, float, float]) -> None:
@@ -72,10 +72,10 @@ def derivation1(lam: float = 1.0) -> tuple[Figure, pd.DataFrame]:
     axes, beside = figure.subplots(1, 2, width_ratios=(3, 2))
 
     a = torch.linspace(-2, 3, 201, dtype=torch.float64)
-    shifted = theorems.on_table(theorems.table_log_ratio() + a.view(-1, 1, 1))
+    shifted = duality.on_table(duality.table_log_ratio() + a.view(-1, 1, 1))
     rows = []
     for name, (estimator, colour, style, width) in curves.items():
-        value = (estimator(shifted).objective - theorems.table_kl()).numpy()
+        value = (estimator(shifted).objective - duality.table_kl()).numpy()
         rows.append(pd.DataFrame({"curve": name, "a": a.numpy(), "value": value}))
         axes.plot(a, value, color=colour, ls=style, lw=width, label=name)
     axes.axhline(0, color=TRUTH, ls=":", lw=1.2, label="truth")
@@ -90,7 +90,7 @@ def derivation1(lam: float = 1.0) -> tuple[Figure, pd.DataFrame]:
 
     weights = torch.logspace(-3, 0.5, 8, dtype=torch.float64)
     released = estimators.regularized(lambda scores: estimators.nwj(scores, target_of="released"), weights)
-    found = released(theorems.on_table(theorems.climb(released, theorems.on_table, starts=len(weights), steps=1000, rate=2.0)))
+    found = released(duality.on_table(duality.climb(released, duality.on_table, starts=len(weights), steps=1000, rate=2.0)))
     grid = np.logspace(-3, 1, 81)
     costs = [closed_forms.released_cost(x) for x in grid]
     losses = [-closed_forms.value_at_offset("renwj-released", closed_forms.released_offset(x), x) for x in grid]
@@ -98,7 +98,7 @@ def derivation1(lam: float = 1.0) -> tuple[Figure, pd.DataFrame]:
         ("objective", dashdot, "white", losses, found.objective),
         ("estimate", "-", nwj, costs, found.estimate),
     ):
-        lacks = (theorems.table_kl() - reached).numpy()
+        lacks = (duality.table_kl() - reached).numpy()
         rows.append(pd.DataFrame({"curve": f"released, {name} lacks", "lam": grid, "value": exact}))
         rows.append(pd.DataFrame({"curve": f"released, {name} lacks, by ascent", "lam": weights.numpy(), "value": lacks}))
         beside.plot(grid, exact, color=nwj, ls=style, lw=1.4)
@@ -157,7 +157,7 @@ def derivation2(lam: float = 10.0, eps: float = 0.25) -> tuple[Figure, pd.DataFr
         shares = []
         for m in measured:
             size = math.ceil(closed_forms.printed_samples(m + radius, eps, delta, radius))
-            off = theorems.rare_event_values(m, size, trials, weight, radius) - closed_forms.rare_event_mi(m)
+            off = samples.rare_event_values(m, size, trials, weight, radius) - closed_forms.rare_event_mi(m)
             shares.append(float((off.abs() > eps).double().mean()))
         error = 1.96 * np.sqrt(np.array(shares) * (1 - np.array(shares)) / trials)
         marks: dict[str, Any] = {"color": blue, "marker": "o", "ms": 4, "mfc": fill, "ls": "", "elinewidth": 0.8}
@@ -192,11 +192,11 @@ def derivation3(records: Mapping[str, Sequence[Record]], tau: float = 10.0) -> t
 
 def _drift(axes: Axes, tau: float) -> pd.DataFrame:
     """Change of both averages against the total drift: predicted, and measured on 50 batches of 32 one-hot pairs."""
-    totals, points, separation = np.linspace(-16, 16, 161), np.linspace(-15, 15, 11), theorems.SEPARATION
-    smile, level = estimators.get("smile", tau=tau), float(theorems.two_levels(torch.tensor(True)))
+    totals, points, separation = np.linspace(-16, 16, 161), np.linspace(-15, 15, 11), drift.SEPARATION
+    smile, level = estimators.get("smile", tau=tau), float(drift.two_levels(torch.tensor(True)))
     batches, steps = 50, torch.linspace(0, 1, 50, dtype=torch.float64).view(-1, 1, 1)
     symbols = torch.randint(16, (batches, 32), generator=torch.Generator().manual_seed(0))
-    still = theorems.two_levels(symbols[:, :, None] == symbols[:, None, :])
+    still = drift.two_levels(symbols[:, :, None] == symbols[:, None, :])
 
     def at(total: float) -> Scores:
         return Scores.from_matrix(still + total * steps)
@@ -213,16 +213,16 @@ def _drift(axes: Axes, tau: float) -> pd.DataFrame:
         return float(smile(at(total)).estimate.mean())
 
     curves: tuple[tuple[str, str, Callable[[float], float], Callable[[float], float]], ...] = (
-        ("MINE, macro", "mine", lambda c: 0.0, lambda c: theorems.averages("mine", at(c))[0]),
+        ("MINE, macro", "mine", lambda c: 0.0, lambda c: drift.averages("mine", at(c))[0]),
         (
             "MINE, micro",
             "mine",
             lambda c: -closed_forms.linear_drift_cost(c, batches),
-            lambda c: theorems.averages("mine", at(c))[1],
+            lambda c: drift.averages("mine", at(c))[1],
         ),
         ("SMILE, macro", "smile", clipped, macro_smile),
-        ("InfoNCE, both", "infonce", lambda c: 0.0, lambda c: theorems.averages("infonce", at(c))[1]),
-        ("NWJ, both", "nwj", lambda c: -along(closed_forms.offset_cost, c), lambda c: theorems.averages("nwj", at(c))[1]),
+        ("InfoNCE, both", "infonce", lambda c: 0.0, lambda c: drift.averages("infonce", at(c))[1]),
+        ("NWJ, both", "nwj", lambda c: -along(closed_forms.offset_cost, c), lambda c: drift.averages("nwj", at(c))[1]),
     )
     rows = []
     for label, name, predicted, measured in curves:
@@ -346,7 +346,7 @@ ENDS = (  # what the right panel compares: group of runs, label
 def population_value(record: Record) -> float:
     """Donsker-Varadhan value in nats of a one-hot run's last critic, on all pairs; nan where the run diverged."""
     table = torch.as_tensor(record.arrays["table"], dtype=torch.float64)
-    return float(estimators.mine(theorems.every_pair(table)).estimate) if record.ok else math.nan
+    return float(estimators.mine(comparison.every_pair(table)).estimate) if record.ok else math.nan
 
 
 def derivation5(

@@ -1,7 +1,6 @@
-"""Floor 3: what can be proved. Closed forms, and every theorem confronted with the package's own functions."""
+"""Floor 3: what can be proved. Closed forms, and a file per chapter that confronts its theorems with the package's functions."""
 
-from remi.theory import closed_forms
-from remi.theory import samples as theorems
+from remi.theory import closed_forms, comparison, drift, duality, explosion, labels, samples, theorems
 from remi.theory.closed_forms import closed_form
 
-__all__ = ["closed_form", "closed_forms", "theorems"]
+__all__ = ["closed_form", "closed_forms", "comparison", "drift", "duality", "explosion", "labels", "samples", "theorems"]
