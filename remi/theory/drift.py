@@ -34,16 +34,13 @@ def pool(scores: Scores) -> Scores:
 def averages(name: str, scores: Scores) -> tuple[float, float]:
     """Macro- and micro-average of a loss over batches, in nats; NWJ gets its critic one nat higher, where it is tight."""
     seen = scores.map(lambda t: t + 1) if name == "nwj" else scores
-    estimator = estimators.get(name)
-    return evaluation.macro_average(estimator(seen).estimate), float(estimator(pool(seen)).estimate)
+    one, pooled = (_club(s) if name == "club" else estimators.get(name)(s).estimate for s in (seen, pool(seen)))
+    return evaluation.macro_average(one), float(pooled)
 
 
-def club(scores: Scores) -> tuple[float, float]:
-    """Macro- and micro-average of CLUB, E_P[T] - E_Q[T]."""
-    pooled = pool(scores)
-    return evaluation.macro_average(scores.joint_mean() - scores.marginal_mean()), float(
-        pooled.joint_mean() - pooled.marginal_mean()
-    )
+def _club(scores: Scores) -> Tensor:
+    """CLUB, which is no loss of ours: E_P[T] - E_Q[T], in nats."""
+    return scores.joint_mean() - scores.marginal_mean()
 
 
 def moved_by_drift(total: float) -> dict[str, tuple[float, float]]:
@@ -53,8 +50,7 @@ def moved_by_drift(total: float) -> dict[str, tuple[float, float]]:
     """
     offsets = torch.linspace(0, total, 200, dtype=torch.float64)
     still, moving = all_pairs(0 * offsets), all_pairs(offsets)
-    change = {name: _difference(averages(name, moving), averages(name, still)) for name in estimators.BOUNDS}
-    return change | {"club": _difference(club(moving), club(still))}
+    return {name: _difference(averages(name, moving), averages(name, still)) for name in (*estimators.BOUNDS, "club")}
 
 
 def theorem5() -> list[Comparison]:
@@ -64,18 +60,16 @@ def theorem5() -> list[Comparison]:
     best = problem.log_ratio(u, v).double().unsqueeze(1)  # -inf off the diagonal
     joint = torch.full((20000, 1), math.log(16), dtype=torch.float64)
     spread = {c: float(estimators.nwj(Scores(joint + c, best + c)).marginal_term.var()) for c in (-1.0, 0.0, 1.0, 2.0)}
-    found = [
-        Comparison("second term's variance at C = 1, in units of that at C = 0", 1, spread[1.0] / spread[0.0], 0, ">=", True)
-    ]
+    ratio = spread[1.0] / spread[0.0]
+    found = [Comparison("second term's variance at C = 1, in units of that at C = 0", 1, ratio, 0, ">=", printed=True)]
     for c, value in spread.items():  # NWJ's second term is mean exp(T - 1): a constant of C - 1
         expected = closed_forms.second_term_variance(c - 1, 15, 100)  # 4 standard errors of a variance: 4 sqrt(2.2 / 20000)
         found.append(Comparison(f"variance of NWJ's second term, C = {c:g}", expected, value, 0.042 * expected))
 
     released = closed_forms.released_offset(1.0) - 1
-    lower = estimators.nwj(Scores(joint + 1 + released, best + 1 + released)).marginal_term.var()
-    found.append(  # exact: the same draws
-        Comparison("variance left at the released ReNWJ target", math.exp(2 * released), float(lower / spread[1.0]), 1e-9)
-    )
+    lower = float(estimators.nwj(Scores(joint + 1 + released, best + 1 + released)).marginal_term.var() / spread[1.0])
+    what = "variance left at the released ReNWJ target"
+    found.append(Comparison(what, math.exp(2 * released), lower, 1e-9))  # exact: the same draws
     finite = two_levels(u == v).unsqueeze(1)
     readings = {c: estimators.mine(Scores(joint + c, finite + c)) for c in (-1.0, 0.0, 1.0, 2.0)}
     for name in ("marginal_term", "estimate"):
@@ -87,13 +81,10 @@ def theorem5() -> list[Comparison]:
     x, _ = gaussian.draw(generator, 0, 4000, 256)
     y, _ = gaussian.draw(generator, 0, 4000, 256)
     ratios = gaussian.log_ratio(x, y, 0.1).double().unsqueeze(1)
-    reading = estimators.mine(Scores(ratios[..., 0], ratios))
+    variance = float(estimators.mine(Scores(ratios[..., 0], ratios)).marginal_term.var())
     expected = closed_forms.second_term_variance(0, closed_forms.gaussian_chi_square(0.1), 256)
     # delta method: 4 standard errors, 4 sqrt(2 / 4000), and terms of relative order 1 / 256
-    found.append(
-        Comparison("Gaussians, variance of MINE's second term", expected, float(reading.marginal_term.var()), 0.1 * expected)
-    )
-    return found
+    return [*found, Comparison("Gaussians, variance of MINE's second term", expected, variance, 0.1 * expected)]
 
 
 def theorem6() -> list[Comparison]:
@@ -121,9 +112,8 @@ def _drift_alone() -> list[Comparison]:
     micro = evaluation.micro_average(scores.joint_mean(), scores.log_mean_exp())
     macro = evaluation.macro_average(estimators.mine(scores).estimate)
     found.append(Comparison("evaluation.micro_average against MINE of the pool", averages("mine", scores)[1], micro, exact))
-    found.append(
-        Comparison("macro minus micro: the spread of log Z", closed_forms.drift_cost(scores.log_mean_exp()), macro - micro, exact)
-    )
+    cost = closed_forms.drift_cost(scores.log_mean_exp())
+    found.append(Comparison("macro minus micro: the spread of log Z", cost, macro - micro, exact))
     for total in (5.0, 20.0):  # the upper level reaches tau at an offset of 7.2
         up = torch.linspace(0, total, 200, dtype=torch.float64)
         level = float(two_levels(torch.tensor(True)))

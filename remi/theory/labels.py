@@ -56,13 +56,12 @@ def theorem7() -> list[Comparison]:
     uneven = torch.arange(3).repeat_interleave(counts)
     best = on_labels(-(counts.double() / 10).log(), 3)
     clean = reads(Scores.from_logits(on_labels(math.log(10), 10)[even], even))
+    in_full = reads(population(best, uneven, uneven))
     in_slb = reads(Scores.from_logits(on_labels(0, 3)[uneven], uneven))
     return [
         *found,
         Comparison("10 even labels, clean", closed_forms.true_mi(10), clean, exact),
-        Comparison(
-            "5, 3 and 2 images of 3 classes: H(Y)", closed_forms.entropy(counts), reads(population(best, uneven, uneven)), exact
-        ),
+        Comparison("5, 3 and 2 images of 3 classes: H(Y)", closed_forms.entropy(counts), in_full, exact),
         Comparison("the same in SLB: log 3, its second term takes labels as even", closed_forms.true_mi(3), in_slb, exact),
     ]
 
@@ -93,14 +92,8 @@ def theorem8() -> list[Comparison]:
     weights = 30 // counts[labels[x]]  # X1 is uniform, and so is X2 in its class
     x, y = x.repeat_interleave(weights), y.repeat_interleave(weights)
     best = on_labels(-(counts.double() / 10).log(), 3)
-    found.append(
-        Comparison(
-            "5, 3 and 2 images of 3 classes: H(Y)",
-            closed_forms.entropy(counts),
-            reads(population(best, labels[x], labels[y])),
-            exact,
-        )
-    )
+    value = reads(population(best, labels[x], labels[y]))
+    found.append(Comparison("5, 3 and 2 images of 3 classes: H(Y)", closed_forms.entropy(counts), value, exact))
     labels = torch.arange(4).repeat_interleave(5)
     others = (labels[:, None] == labels) & ~torch.eye(20, dtype=torch.bool)
     x, y = others.nonzero().T
