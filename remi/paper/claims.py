@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from remi.losses import BOUNDS, LABELS, Scores, estimators
-from remi.paper import experiments, tables
+from remi.paper import experiments, table2
 from remi.paper.measures import (
     change,
     correlation,
@@ -255,7 +255,7 @@ def gauss_clip(records: Records) -> tuple[str, bool]:
 
 
 def _cells(records: Records) -> pd.DataFrame:
-    return tables.summary(tables.table2(dict(records)))
+    return table2.summary(table2.rows(dict(records)))
 
 
 def _cell(cells: pd.DataFrame, task: str, dataset: str, loss: str, variant: str) -> Any:
@@ -314,7 +314,7 @@ def table2_collapse_accuracy(records: Records) -> tuple[str, bool]:
 
 
 def table2_slb(records: Records) -> tuple[str, bool]:
-    table, cells = tables.table2(dict(records)), _cells(records)
+    table, cells = table2.rows(dict(records)), _cells(records)
     texts, holds = [], True
     for _, dataset in [block for block in _blocks(cells) if block[0] == "slb"]:
         rows = table[(table.task == "slb") & (table.dataset == dataset)]
@@ -356,11 +356,11 @@ def table2_closed(records: Records) -> tuple[str, bool]:
 
 def _trade_off(records: Records, classes: int) -> tuple[list[str], list[str]]:
     """The losses for which MI quality and accuracy move against each other, and together, over the lambdas."""
-    rows = tables.by_lambda(tables.table2(dict(records)))
+    rows = table2.by_lambda(table2.rows(dict(records)))
     against: list[str] = []
     together: list[str] = []
     for name in BOUNDS:
-        mine = rows[(rows.loss == name) & (rows.dataset.map(lambda name: tables.BENCHMARKS[name].classes) == classes)]
+        mine = rows[(rows.loss == name) & (rows.dataset.map(lambda name: table2.BENCHMARKS[name].classes) == classes)]
         quality = -np.abs(mine.mi_mean - mine.true_mi)
         if quality.std() > 0 and mine.accuracy_mean.std() > 0:
             (against if np.corrcoef(quality, mine.accuracy_mean)[0, 1] < 0 else together).append("Re" + LABELS[name])
@@ -380,7 +380,7 @@ def lambda_2(records: Records) -> tuple[str, bool] | None:
 
 
 def lambda_3(records: Records) -> tuple[str, bool]:
-    rows = tables.by_lambda(tables.table2(dict(records)))
+    rows = table2.by_lambda(table2.rows(dict(records)))
     rows = rows.assign(error=(rows.mi_mean - rows.true_mi).abs())
     texts, holds = [], True
     for dataset, block in rows.groupby("dataset", sort=False):

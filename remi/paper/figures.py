@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 import remi
 from remi.losses import LABELS, family
-from remi.paper import tables
+from remi.paper import table2
 from remi.paper.experiments import BenchmarkPlan, Curve, GaussianPlan, OneHotPlan, Plan
 from remi.paper.measures import levels, smooth, trace
 from remi.runs import EncoderRun, Record, store
@@ -323,7 +323,7 @@ def figure6(plan: BenchmarkPlan, by_lambda: pd.DataFrame, untrained: Mapping[str
         top.axhline(truth, color=TRUTH, ls=":", lw=1.2, zorder=1)
         top.text(0.13, truth, rf"true MI, $\log {benchmark.classes}$", ha="right", va="bottom", fontsize=7)
         untouched = bottom.axhline(untrained[benchmark.dataset], color=TRUTH, ls=(0, (1, 3)), lw=1.2, zorder=1)
-        top.set(title=f"{tables.readable(benchmark.dataset)}, {benchmark.classes} classes", ylim=(-0.05 * truth, 1.15 * truth))
+        top.set(title=f"{table2.readable(benchmark.dataset)}, {benchmark.classes} classes", ylim=(-0.05 * truth, 1.15 * truth))
         bottom.set(xlabel=r"weight $\lambda$ of the regularizer", xscale="log", ylim=(0, 1.05))
         bottom.set_xticks(plan.lams, [f"{lam:g}" for lam in plan.lams])
         bottom.minorticks_off()
@@ -403,8 +403,8 @@ def save_table2(table: pd.DataFrame, summary: pd.DataFrame, plans: Mapping[str, 
     """Every product of Table 2: what `save` writes, with the row per run as .csv; a row per cell; Markdown and LaTeX.
 
     Args:
-        table: of `tables.table2`.
-        summary: of `tables.summary`.
+        table: of `table2.rows`.
+        summary: of `table2.summary`.
         plans: what was trained.
         records: of every run.
 
@@ -413,9 +413,9 @@ def save_table2(table: pd.DataFrame, summary: pd.DataFrame, plans: Mapping[str, 
     """
     profile = plans["main"].profile
     where = folder(profile)
-    caption = f"{tables.caption(summary, profile)} {stamp(plans['main'], records)}"
-    path = save("table2", tables.draw(summary, profile), table, caption, plans, records)
+    caption = f"{table2.caption(summary, profile)} {stamp(plans['main'], records)}"
+    path = save("table2", table2.draw(summary, profile), table, caption, plans, records)
     write(where / "table2_summary.csv", summary.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    write(where / "table2.md", tables.markdown(summary, profile))
-    write(where / "table2.tex", tables.tex(summary, profile))
+    write(where / "table2.md", table2.markdown(summary, profile))
+    write(where / "table2.tex", table2.tex(summary, profile))
     return path

@@ -30,7 +30,7 @@ from nbformat import NotebookNode
 
 from remi.losses import LABELS
 from remi.paper.claims import CLAIMS
-from remi.paper.tables import TASKS
+from remi.paper.table2 import TASKS
 
 ROOM = Path(__file__).parent
 Row = dict[str, str]

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from remi.losses import Scores, estimators
-from remi.paper import experiments, figures, tables
+from remi.paper import experiments, figures, table2
 from remi.paper.measures import pooled
 from remi.runs import Record
 from remi.style import JOINT, MARGINAL, PALETTE, TRUTH
@@ -291,7 +291,7 @@ def derivation4(summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Table 2's MI column: predicted by a closed form, measured, published.
 
     Args:
-        summary: of `tables.summary`.
+        summary: of `table2.summary`.
     """
     columns = ["task", "dataset", "loss", "variant", "true_mi", "closed_form", "mi_mean", "mi_ci95", "n_ok", "n"]
     cells = summary[summary.variant.isin(("original", "regularized"))]
@@ -313,8 +313,8 @@ def derivation4(summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
                 axes.errorbar(mean, y + shift, xerr=half, color=colour, marker="o", ms=4, mfc=fill, lw=width, ls="")
         truth = float(block.true_mi.iloc[0])
         axes.axvline(truth, color=TRUTH, ls=":", lw=1.2)
-        published = tables.PAPER[tables.BENCHMARKS[str(key[1])].classes]
-        axes.set(title=f"{str(key[0]).upper()}, {tables.readable(str(key[1]))} (published: {published})", ylim=(5.6, -0.6))
+        published = table2.PAPER[table2.BENCHMARKS[str(key[1])].classes]
+        axes.set(title=f"{str(key[0]).upper()}, {table2.readable(str(key[1]))} (published: {published})", ylim=(5.6, -0.6))
         axes.set_yticks(range(6), [estimators.LABELS[name] for name in losses])
     for axes in panels[-1]:
         axes.set_xlabel("MI estimate (nats)")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from test_store import contents, workers
 
-from remi.paper import tables
+from remi.paper import table2
 from remi.runs import store
 from remi.runs.specs import CriticRun, EncoderRun, to_json
 from remi.training import checkpoints
@@ -65,7 +65,7 @@ def test_killed_with_its_whole_group_at_random_moments(empty_store, tmp_path, mo
     """Every kill leaves all that was done; the table at the end is that of a sweep that nobody killed."""
 
     def table():
-        return tables.table2({"all": [store.load(run) for run in SWEPT]}).to_csv()
+        return table2.rows({"all": [store.load(run) for run in SWEPT]}).to_csv()
 
     started = time.monotonic()
     assert sweep().wait() == 0
@@ -100,7 +100,7 @@ def test_a_sweep_that_is_killed_alone_takes_its_workers_along(empty_store, tmp_p
     wanted = [replace(run, seed=seed) for run in cells for seed in range(3)]
 
     def table():
-        return tables.table2({"all": [store.load(run) for run in wanted]}).to_csv()
+        return table2.rows({"all": [store.load(run) for run in wanted]}).to_csv()
 
     def kept():
         return set(store.STORE.glob(".checkpoints/*/*.npz"))

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from remi.losses import estimators
 from remi.losses.scores import Scores
-from remi.paper import tables
+from remi.paper import table2
 from remi.runs import store
 from remi.runs.specs import CriticRun, EncoderRun, EncoderStack
 from remi.training.checkpoints import Checkpoints
@@ -222,8 +222,8 @@ def test_a_nan_freezes_its_own_run_within_the_step_and_the_tables_count_it(what,
         for run, outcome in zip(stack, outcomes, strict=True):
             store.save(run, outcome, 1.0)
         records = [store.load(run) for run in stack]
-        table = tables.table2({"all": records})
-        row, hurt = tables.summary(table).iloc[0], records[victim]
+        table = table2.rows({"all": records})
+        row, hurt = table2.summary(table).iloc[0], records[victim]
         reason = (hurt.status, hurt.scalars["diverged_at"], table["status"][victim])
         if not (
             torch.equal(torch.stack(frozen), expected)

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.colors import same_color
 
 from remi.losses import estimators
-from remi.paper import claims, experiments, figures, tables
+from remi.paper import claims, experiments, figures, table2
 from remi.runs.specs import EncoderRun
 from remi.runs.store import Record
 from remi.theory.closed_forms import clb_infonce, clb_nwj
@@ -32,7 +32,7 @@ def record(loss="mine", lam=None, seed=0, mi=1.0, accuracy=0.9, task="clb", data
 
 
 def table(*records):
-    return tables.table2({"any": list(records)})
+    return table2.rows({"any": list(records)})
 
 
 def only(frame, **wanted):
@@ -56,7 +56,7 @@ def synthetic(run):
 
 @pytest.fixture(scope="module")
 def full():
-    return tables.summary(tables.table2(synthetic_groups()))
+    return table2.summary(table2.rows(synthetic_groups()))
 
 
 # A row per run
@@ -73,7 +73,7 @@ def test_columns_and_values():
 def test_a_diverged_run_counts_as_no_information_and_chance():
     frame = table(record("nwj", diverged=17), record("nwj", dataset="digit-pairs", diverged=0))
     assert frame["status"].tolist() == ["diverged at step 17", "diverged at step 0"]
-    assert (frame[list(tables.MI)] == 0).all(axis=None)
+    assert (frame[list(table2.MI)] == 0).all(axis=None)
     assert frame["accuracy"].tolist() == frame["accuracy_batch_stats"].tolist() == [0.1, 0.01]
     assert frame["n_skipped"].tolist() == [1, 1]
 
@@ -88,7 +88,7 @@ def test_clip_in_force():
         record("renwj", lam=0.1),
         record("untrained"),
     )
-    frame = tables.summary(pd.concat([table(r) for r in records[1:]]))
+    frame = table2.summary(pd.concat([table(r) for r in records[1:]]))
     assert table(records[0])["clip"].tolist() == ["marginal"]
     assert list(zip(frame["loss"], frame["clip"], frame["variant"], strict=True)) == [
         ("smile", "both", "original"),
@@ -108,8 +108,8 @@ def test_untrained_rows_have_no_training_mi():
 
 def test_row_order_does_not_depend_on_the_groups():
     groups = synthetic_groups()
-    frame = tables.table2(groups)
-    backwards = tables.table2({key: members[::-1] for key, members in reversed(groups.items())})
+    frame = table2.rows(groups)
+    backwards = table2.rows({key: members[::-1] for key, members in reversed(groups.items())})
     pd.testing.assert_frame_equal(frame, backwards)
     assert frame[["task", "loss", "seed"]].iloc[[0, 1, -1]].to_numpy().tolist() == [
         ["slb", "mine", 0],
@@ -128,7 +128,7 @@ def test_unknown_data_set():
 
 
 def test_mean_and_half_width_by_hand():
-    row = tables.summary(table(record(mi=1.0, accuracy=0.8), record(seed=1, mi=2.0, accuracy=0.9))).iloc[0]
+    row = table2.summary(table(record(mi=1.0, accuracy=0.8), record(seed=1, mi=2.0, accuracy=0.9))).iloc[0]
     assert (row["mi_mean"], row["mi_ci95"]) == pytest.approx((1.5, HALF_WIDTH * math.sqrt(0.5)), abs=1e-5)
     assert (row["accuracy_mean"], row["accuracy_ci95"]) == pytest.approx((0.85, 0.1 * HALF_WIDTH * math.sqrt(0.5)), abs=1e-5)
     means = [row[f"{name}_mean"] for name in ("mi_last_batch", "mi_dv", "mi_heldout", "accuracy_batch_stats")]
@@ -137,7 +137,7 @@ def test_mean_and_half_width_by_hand():
 
 def test_diverged_and_negative_runs_in_the_mean():
     runs = record(mi=2.0), record(seed=1, mi=-4.0), record(seed=2, diverged=5)
-    row = tables.summary(table(*runs)).iloc[0]
+    row = table2.summary(table(*runs)).iloc[0]
     assert (row["n_ok"], row["n"]) == (2, 3)
     assert (row["mi_mean"], row["mi_mean_ok"]) == pytest.approx((2 / 3, 1.0), abs=1e-6)
     assert (row["accuracy_mean"], row["accuracy_mean_ok"]) == pytest.approx((1.9 / 3, 0.9), abs=1e-6)
@@ -148,7 +148,7 @@ def test_lambda_is_the_one_nearest_the_true_mi():
     truth = math.log(100)
     weights = {0.1: truth - 0.2, 0.01: truth + 0.1, 0.001: truth + 0.3}
     runs = [record("remine", lam=lam, mi=mi, dataset="digit-pairs") for lam, mi in weights.items()]
-    row = tables.summary(table(*runs)).iloc[0]
+    row = table2.summary(table(*runs)).iloc[0]
     assert (row["lam"], row["mi_mean"]) == (0.01, pytest.approx(truth + 0.1, abs=1e-6))
 
 
@@ -156,7 +156,7 @@ def test_a_tie_takes_the_larger_lambda():
     truth = math.log(100)
     weights = {0.001: truth - 0.1, 0.01: truth + 0.1, 0.1: truth - 0.2}
     runs = [record("remine", lam=lam, mi=mi, dataset="digit-pairs") for lam, mi in weights.items()]
-    assert tables.summary(table(*runs))["lam"].tolist() == [0.01]
+    assert table2.summary(table(*runs))["lam"].tolist() == [0.01]
 
 
 def test_published_numbers_stand_beside(full):
@@ -165,7 +165,7 @@ def test_published_numbers_stand_beside(full):
     row = only(full, task="clb", dataset="digits", loss="js", variant="original")
     assert row[["published_accuracy_mean", "published_accuracy_ci95"]].tolist() == [0.837, 0.003]
     has = full["published_mi_mean"].notna()
-    assert has.sum() == len(pd.read_csv(tables.PUBLISHED)) == 48
+    assert has.sum() == len(pd.read_csv(table2.PUBLISHED)) == 48
     assert set(full["variant"][~has]) == {"clip only", "regularizer only", "untrained"}
 
 
@@ -178,13 +178,13 @@ def test_prediction_and_truth_stand_beside(full):
 
 
 def test_summary_of_the_file_is_the_summary(full):
-    frame = tables.table2(synthetic_groups())
+    frame = table2.rows(synthetic_groups())
     read = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
-    pd.testing.assert_frame_equal(tables.summary(read), full)
+    pd.testing.assert_frame_equal(table2.summary(read), full)
 
 
 def test_by_lambda_has_every_weight_of_the_contrastive_twins():
-    found = tables.by_lambda(tables.table2(synthetic_groups()))
+    found = table2.by_lambda(table2.rows(synthetic_groups()))
     assert len(found) == 2 * 6 * 3
     assert found["lam"].tolist() == [0.1, 0.01, 0.001] * 12
     assert set(found["task"]) == {"clb"}
@@ -212,17 +212,17 @@ def test_by_lambda_has_every_weight_of_the_contrastive_twins():
     ],
 )
 def test_emphasis(original, regularized, truth, marks):
-    assert tables.emphasis(Interval(*original), Interval(*regularized), truth) == marks
+    assert table2.emphasis(Interval(*original), Interval(*regularized), truth) == marks
 
 
 def test_emphasis_on_published_numbers():
     """The paper's own cells: bold where intervals overlap, blue where they do not."""
-    assert tables.emphasis(Interval(2.300, 0.003), Interval(2.298, 0.005), math.log(10)) == ("bold", "")
-    assert tables.emphasis(Interval(0, 0), Interval(2.065, 0.842), math.log(10)) == ("", "blue")
+    assert table2.emphasis(Interval(2.300, 0.003), Interval(2.298, 0.005), math.log(10)) == ("bold", "")
+    assert table2.emphasis(Interval(0, 0), Interval(2.065, 0.842), math.log(10)) == ("", "blue")
 
 
 def test_layout(full):
-    blocks = tables.layout(full)
+    blocks = table2.layout(full)
     losses = ["MINE", "SMILE", "InfoNCE", "NWJ", "TUBA", "JS"]
     ablation = ["NWJ, both clipped", "NWJ, no clip", "TUBA, both clipped", "TUBA, no clip"]
     assert [[row.label for row in block.rows] for block in blocks] == [
@@ -244,13 +244,13 @@ def test_layout(full):
 
 
 def test_renderings_say_the_same(full):
-    markdown, tex = tables.markdown(full), tables.tex(full)
-    figure = tables.draw(full, profile="desk")
+    markdown, tex = table2.markdown(full), table2.tex(full)
+    figure = table2.draw(full, profile="desk")
     texts = figure.axes[0].texts
-    cells = [cell for block in tables.layout(full) for row in block.rows for cell in row.cells]
+    cells = [cell for block in table2.layout(full) for row in block.rows for cell in row.cells]
     for mark, in_markdown, in_tex, in_figure in (
         ("bold", markdown.count("**") / 2 - 4, tex.count(r"\textbf"), [t for t in texts if t.get_fontweight() == "bold"]),
-        ("blue", markdown.count("<span"), tex.count(r"\textcolor"), [t for t in texts if same_color(t.get_color(), tables.BLUE)]),
+        ("blue", markdown.count("<span"), tex.count(r"\textcolor"), [t for t in texts if same_color(t.get_color(), table2.BLUE)]),
     ):
         expected = sum(cell.emphasis == mark for cell in cells)
         assert (in_markdown, in_tex, len(in_figure)) == (expected, expected, expected)
@@ -263,7 +263,7 @@ def test_renderings_say_the_same(full):
 
 
 def test_image_has_the_column_width_and_nothing_leaves_it(full):
-    figure = tables.draw(full)
+    figure = table2.draw(full)
     assert figure.get_figwidth() == 7.2
     canvas = figure.bbox
     for text in figure.axes[0].texts:
@@ -289,9 +289,9 @@ def test_a_folder_of_images_has_a_table(monkeypatch):
     little = replace(images.noise("cifar-10", 60), classes=12)
     monkeypatch.setitem(images.DATASETS, "folder", lambda: little)
     groups = experiments.groups(experiments.folder("desk"))
-    frame = tables.table2({key: [synthetic(run) for run in members] for key, members in groups.items()})
+    frame = table2.rows({key: [synthetic(run) for run in members] for key, members in groups.items()})
     assert len(frame) == 2 * 3 * (6 + 6 * 3 + 1)  # tasks, seeds; losses, twins at three weights, untrained
-    cells = tables.summary(frame)
+    cells = table2.summary(frame)
     assert set(cells.dataset) == {"folder"}
     assert cells.true_mi.unique() == pytest.approx(little.true_mi, abs=1e-6)
     assert cells.filter(like="published").isna().all(axis=None)
@@ -299,23 +299,23 @@ def test_a_folder_of_images_has_a_table(monkeypatch):
 
 def test_cifar_stands_beside_the_published_numbers(cifar):
     plans, groups = cifar
-    profile, found = plans["main"].profile, tables.summary(tables.table2(groups))
+    profile, found = plans["main"].profile, table2.summary(table2.rows(groups))
     cell = only(found, task="clb", dataset="cifar-10", loss="js", variant="original")
     assert (cell.published_mi_mean, cell.true_mi, cell.n) == (1.552, round(math.log(10), 6), {"desk": 3, "paper": 5}[profile])
     place = {"desk": "CIFAR-10.", "paper": "CIFAR-10 and CIFAR-100."}[profile]
-    assert f"Table 2, profile {profile}: {place} Mean" in tables.markdown(found, profile)
-    assert "CIFAR-10 (10 classes, true MI 2.303)" in tables.tex(found, profile)
+    assert f"Table 2, profile {profile}: {place} Mean" in table2.markdown(found, profile)
+    assert "CIFAR-10 (10 classes, true MI 2.303)" in table2.tex(found, profile)
     assert found.published_mi_mean.notna().sum() == len(plans["main"].benchmarks) * 2 * 12
 
 
 def test_claims_and_fig6_can_be_had_for_cifar(cifar):
     plans, groups = cifar
     profile = plans["main"].profile
-    table, verdicts = tables.table2(groups), pd.concat([claims.judge(name, groups, profile) for name in ("table2", "fig6")])
+    table, verdicts = table2.rows(groups), pd.concat([claims.judge(name, groups, profile) for name in ("table2", "fig6")])
     assert set(verdicts.loc[verdicts.id != "lambda-2", "verdict"]) <= {"holds", "fails"}
     assert (only(verdicts, id="lambda-2").verdict == "untested") == (profile == "desk")  # it is about 100 classes
     assert f"of {12 * len(plans['main'].benchmarks)} rows" in only(verdicts, id="table2-better").measured
-    _, drawn = figures.figure6(plans["main"], tables.by_lambda(table), dict.fromkeys(images.CIFAR, 0.5))
+    _, drawn = figures.figure6(plans["main"], table2.by_lambda(table), dict.fromkeys(images.CIFAR, 0.5))
     assert set(drawn.dataset) == {benchmark.dataset for benchmark in plans["main"].benchmarks}
 
 
@@ -323,7 +323,7 @@ def test_claims_and_fig6_can_be_had_for_cifar(cifar):
 
 
 def test_table1_states_the_protocol():
-    frame = tables.table1().set_index("Loss")
+    frame = table2.table1().set_index("Loss")
     assert list(frame.index) == ["MINE", "SMILE", "InfoNCE", "NWJ", "TUBA", "JS"]
     settings, regularizer, early, gaussian, benchmarks = (frame[column] for column in frame)
     assert list(frame)[-2:] == ["Fig. 7 (λ = 1)", "Table 2, Fig. 6 (λ = 0.1, 0.01, 0.001)"]
@@ -345,13 +345,13 @@ def test_table1_has_words_for_every_choice():
     for name in estimators.NAMES:
         loss = estimators.family(name)
         for option, parameter in estimators.options(name).items():
-            assert option in ("lam", "target", "tau", tables.DECIDES.get(loss)) or (option, parameter.default) in tables.WORDS
-            assert option != tables.DECIDES.get(loss) or (loss, parameter.default) in tables.PINNED
+            assert option in ("lam", "target", "tau", table2.DECIDES.get(loss)) or (option, parameter.default) in table2.WORDS
+            assert option != table2.DECIDES.get(loss) or (loss, parameter.default) in table2.PINNED
 
 
 def test_table1_renderings():
-    frame = tables.table1()
-    markdown, tex = tables.table1_markdown(frame), tables.table1_tex(frame)
+    frame = table2.table1()
+    markdown, tex = table2.table1_markdown(frame), table2.table1_tex(frame)
     assert len(markdown.splitlines()) == 2 + 6
     assert {line.count(" | ") for line in markdown.splitlines() if "---" not in line} == {5}
     assert tex.count(r" \\") == 1 + 6

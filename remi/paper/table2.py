@@ -31,7 +31,7 @@ PUBLISHED = Path(__file__).with_name("published_table2.csv")
 # From records to rows
 
 
-def table2(groups: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+def rows(groups: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     """One row per run of Table 2, in a fixed order whatever the order of the groups; MI in nats, 6 digits.
 
     A diverged run says at which step in `status` and counts as in the paper: MI 0, accuracy 1 / C. `lam` is nan without a
@@ -43,8 +43,8 @@ def table2(groups: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     Raises:
         ValueError: a data set is not in `experiments.BENCHMARKS`.
     """
-    rows = sorted((_run_row(record) for records in groups.values() for record in records), key=_order)
-    return pd.DataFrame(rows, columns=COLUMNS).round(6)
+    found = sorted((_run_row(record) for records in groups.values() for record in records), key=_order)
+    return pd.DataFrame(found, columns=COLUMNS).round(6)
 
 
 def _run_row(record: Record) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     * `published_*`: the paper's numbers on the CIFAR data set with as many classes. `closed_form`: `theory.closed_form`.
 
     Args:
-        table: of `table2`, or read back from its CSV file.
+        table: of `rows`, or read back from its CSV file.
     """
     cells = _cells(table)
     cells["error"] = (cells["mi_mean"] - cells["true_mi"]).abs().round(6)
