@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 import remi
 from remi.losses import LABELS, family
-from remi.paper import table2
+from remi.paper import table2, typeset
 from remi.paper.experiments import BenchmarkPlan, Curve, GaussianPlan, OneHotPlan, Plan
 from remi.paper.measures import levels, smooth, trace
 from remi.runs import EncoderRun, Record, store
@@ -413,9 +413,9 @@ def save_table2(table: pd.DataFrame, summary: pd.DataFrame, plans: Mapping[str, 
     """
     profile = plans["main"].profile
     where = folder(profile)
-    caption = f"{table2.caption(summary, profile)} {stamp(plans['main'], records)}"
-    path = save("table2", table2.draw(summary, profile), table, caption, plans, records)
+    caption = f"{typeset.caption(summary, profile)} {stamp(plans['main'], records)}"
+    path = save("table2", typeset.table2_image(summary, profile), table, caption, plans, records)
     write(where / "table2_summary.csv", summary.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    write(where / "table2.md", table2.markdown(summary, profile))
-    write(where / "table2.tex", table2.tex(summary, profile))
+    write(where / "table2.md", typeset.table2_markdown(summary, profile))
+    write(where / "table2.tex", typeset.table2_tex(summary, profile))
     return path

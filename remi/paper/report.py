@@ -8,7 +8,7 @@ import nbformat
 import pandas as pd
 
 import remi
-from remi.paper import claims, experiments, figures, notebooks, page, table2
+from remi.paper import claims, experiments, figures, notebooks, page, table1, typeset
 from remi.runs import budget, store
 from remi.training import loop
 
@@ -59,10 +59,10 @@ def judge(profile: str, only: Sequence[str] = ()) -> None:
 def assemble(profile: str) -> None:
     """Write `table1` and `report.html` from finished products."""
     where = figures.folder(profile)
-    first = table2.table1()
+    first = table1.rows()
     figures.write(where / "table1.csv", first.to_csv(index=False, lineterminator="\n"))
-    figures.write(where / "table1.md", table2.table1_markdown(first))
-    figures.write(where / "table1.tex", table2.table1_tex(first))
+    figures.write(where / "table1.md", typeset.table1_markdown(first))
+    figures.write(where / "table1.tex", typeset.table1_tex(first))
     derivations = sorted(notebooks.NOTEBOOKS.glob("derivation*.ipynb"))
     chapters = {path.stem: nbformat.read(notebooks.EXECUTED / profile / path.name, as_version=4) for path in derivations}
     figures.write(where / "report.html", page.build(where, profile, chapters))

@@ -1,4 +1,4 @@
-"""Tables 1 and 2 on records made up so that every number says where it comes from."""
+"""Table 2 on records made up so that every number says where it comes from."""
 
 import io
 import math
@@ -7,15 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import same_color
 
-from remi.losses import estimators
-from remi.paper import claims, experiments, figures, table2
+from remi.paper import claims, experiments, figures, table2, typeset
 from remi.runs.specs import EncoderRun
 from remi.runs.store import Record
 from remi.theory.closed_forms import clb_infonce, clb_nwj
 from remi.training import images
-from remi.training.evaluation import Interval
 
 RUN = EncoderRun("mine", 10, 100, "adam", 1e-3, (64, 512))
 HALF_WIDTH = 12.706205 * math.sqrt(0.5)  # of two seeds, in units of their difference / sqrt(2): t(0.975, 1) s / sqrt(2)
@@ -194,84 +191,6 @@ def test_by_lambda_has_every_weight_of_the_contrastive_twins():
     assert row["accuracy_mean"] == pytest.approx(0.825)
 
 
-# Emphasis and rendering
-
-
-@pytest.mark.parametrize(
-    ("original", "regularized", "truth", "marks"),
-    [
-        ((2.0, 0.1), (2.2, 0.2), 2.3, ("", "bold")),  # overlap
-        ((2.0, 0.05), (2.2, 0.1), 2.3, ("", "blue")),  # disjoint
-        ((2.2, 0.05), (2.5, 0.1), 2.3, ("blue", "")),  # too much is no better than too little
-        ((0.8, 0.01), (0.9, 0.02), None, ("", "blue")),  # accuracy: the larger one
-        ((0.91, 0.01), (0.9, 0.02), None, ("bold", "")),
-        ((0.9001, 0.01), (0.9004, 0.02), None, ("", "")),  # both are printed as 0.900
-        ((0.0, 0.0), (1.5, 0.3), 2.3, ("", "blue")),  # a collapsed loss
-        ((0.8, math.nan), (0.9, math.nan), None, ("", "bold")),  # one seed has no interval
-        ((0.8, 0.01), (math.nan, math.nan), None, ("", "")),
-    ],
-)
-def test_emphasis(original, regularized, truth, marks):
-    assert table2.emphasis(Interval(*original), Interval(*regularized), truth) == marks
-
-
-def test_emphasis_on_published_numbers():
-    """The paper's own cells: bold where intervals overlap, blue where they do not."""
-    assert table2.emphasis(Interval(2.300, 0.003), Interval(2.298, 0.005), math.log(10)) == ("bold", "")
-    assert table2.emphasis(Interval(0, 0), Interval(2.065, 0.842), math.log(10)) == ("", "blue")
-
-
-def test_layout(full):
-    blocks = table2.layout(full)
-    losses = ["MINE", "SMILE", "InfoNCE", "NWJ", "TUBA", "JS"]
-    ablation = ["NWJ, both clipped", "NWJ, no clip", "TUBA, both clipped", "TUBA, no clip"]
-    assert [[row.label for row in block.rows] for block in blocks] == [
-        [*losses, "untrained"],
-        [*losses, "untrained"],
-        [*losses, *ablation, "untrained"],
-        [*losses, "untrained"],
-    ]
-    assert [block.title.split(" (")[0].split(", ")[1] for block in blocks] == ["digits", "digit pairs"] * 2
-    rows = {row.label: row for row in blocks[2].rows}
-    assert rows["NWJ"].cells[0] == ("0.000 ± 0.000 (0/5)", "")
-    assert rows["NWJ"].cells[1].emphasis == rows["NWJ"].cells[3].emphasis == "blue"
-    assert [cell.text for cell in rows["MINE"].cells] == ["1.020 ± 0.020", "2.520 ± 0.020", "0.820 ± 0.020", "0.825 ± 0.020"]
-    assert [cell.emphasis for cell in rows["MINE"].cells] == ["", "blue", "", "bold"]
-    assert [cell.text for cell in rows["NWJ, both clipped"].cells[:2]] == ["1.070 ± 0.020", rows["NWJ"].cells[1].text]
-    assert [cell.text for cell in rows["NWJ, no clip"].cells[:2]] == [rows["NWJ"].cells[0].text, "2.520 ± 0.020"]
-    assert [cell.text for cell in rows["untrained"].cells] == ["–", "–", "0.820 ± 0.020", "–"]
-    assert (rows["MINE"].lam, rows["untrained"].lam) == ("0.01", "–")
-
-
-def test_renderings_say_the_same(full):
-    markdown, tex = table2.markdown(full), table2.tex(full)
-    figure = table2.draw(full, profile="desk")
-    texts = figure.axes[0].texts
-    cells = [cell for block in table2.layout(full) for row in block.rows for cell in row.cells]
-    for mark, in_markdown, in_tex, in_figure in (
-        ("bold", markdown.count("**") / 2 - 4, tex.count(r"\textbf"), [t for t in texts if t.get_fontweight() == "bold"]),
-        ("blue", markdown.count("<span"), tex.count(r"\textcolor"), [t for t in texts if same_color(t.get_color(), table2.BLUE)]),
-    ):
-        expected = sum(cell.emphasis == mark for cell in cells)
-        assert (in_markdown, in_tex, len(in_figure)) == (expected, expected, expected)
-    for text in (markdown, tex):
-        assert "profile quick" in text
-        assert "over 5 seeds" in text
-    assert "profile desk" in texts[-1].get_text()
-    assert tex.count(r"\\") == 2 + 4 + 4 * 7 + 4  # header, block titles, rows, ablation
-    assert not set("±–−λ“”") & set(tex)
-
-
-def test_image_has_the_column_width_and_nothing_leaves_it(full):
-    figure = table2.draw(full)
-    assert figure.get_figwidth() == 7.2
-    canvas = figure.bbox
-    for text in figure.axes[0].texts:
-        box = text.get_window_extent()
-        assert canvas.x0 <= box.x0 < box.x1 <= canvas.x1
-        assert canvas.y0 <= box.y0 < box.y1 <= canvas.y1
-
-
 # CIFAR
 
 
@@ -303,8 +222,8 @@ def test_cifar_stands_beside_the_published_numbers(cifar):
     cell = only(found, task="clb", dataset="cifar-10", loss="js", variant="original")
     assert (cell.published_mi_mean, cell.true_mi, cell.n) == (1.552, round(math.log(10), 6), {"desk": 3, "paper": 5}[profile])
     place = {"desk": "CIFAR-10.", "paper": "CIFAR-10 and CIFAR-100."}[profile]
-    assert f"Table 2, profile {profile}: {place} Mean" in table2.markdown(found, profile)
-    assert "CIFAR-10 (10 classes, true MI 2.303)" in table2.tex(found, profile)
+    assert f"Table 2, profile {profile}: {place} Mean" in typeset.table2_markdown(found, profile)
+    assert "CIFAR-10 (10 classes, true MI 2.303)" in typeset.table2_tex(found, profile)
     assert found.published_mi_mean.notna().sum() == len(plans["main"].benchmarks) * 2 * 12
 
 
@@ -317,42 +236,3 @@ def test_claims_and_fig6_can_be_had_for_cifar(cifar):
     assert f"of {12 * len(plans['main'].benchmarks)} rows" in only(verdicts, id="table2-better").measured
     _, drawn = figures.figure6(plans["main"], table2.by_lambda(table), dict.fromkeys(images.CIFAR, 0.5))
     assert set(drawn.dataset) == {benchmark.dataset for benchmark in plans["main"].benchmarks}
-
-
-# Table 1
-
-
-def test_table1_states_the_protocol():
-    frame = table2.table1().set_index("Loss")
-    assert list(frame.index) == ["MINE", "SMILE", "InfoNCE", "NWJ", "TUBA", "JS"]
-    settings, regularizer, early, gaussian, benchmarks = (frame[column] for column in frame)
-    assert list(frame)[-2:] == ["Fig. 7 (λ = 1)", "Table 2, Fig. 6 (λ = 0.1, 0.01, 0.001)"]
-    assert settings["SMILE"] == "second term clipped at τ = 10"
-    assert settings["TUBA"] == "a(y) = 1, no clip"
-    assert settings["JS"] == "estimate by eq. 8"
-    assert regularizer["MINE"] == "λ (log E_Q[exp T] − C*)², Euclidean, C* = 0"
-    assert regularizer["NWJ"] == "λ (log E_Q[exp(T − 1)])², log-Euclidean"
-    assert "C* = −5, −2, 0, 2, 5" in early["MINE"]
-    assert "pins log E_Q[exp(T − 1)] or log E_Q[exp T]" in early["NWJ"]
-    assert early["JS"] == "–"
-    for column in (gaussian, benchmarks):
-        assert column[["NWJ", "TUBA"]].tolist() == [f"{name}: both terms clipped at τ = 10" for name in ("ReNWJ", "ReTUBA")]
-    assert (gaussian["SMILE"], benchmarks["SMILE"]) == ("default", "both terms clipped at τ = 10")
-    assert (gaussian["JS"], benchmarks["JS"]) == ("default", "estimate by NWJ; ReJS: pins E_Q[softplus T], C* = 1")
-
-
-def test_table1_has_words_for_every_choice():
-    for name in estimators.NAMES:
-        loss = estimators.family(name)
-        for option, parameter in estimators.options(name).items():
-            assert option in ("lam", "target", "tau", table2.DECIDES.get(loss)) or (option, parameter.default) in table2.WORDS
-            assert option != table2.DECIDES.get(loss) or (loss, parameter.default) in table2.PINNED
-
-
-def test_table1_renderings():
-    frame = table2.table1()
-    markdown, tex = table2.table1_markdown(frame), table2.table1_tex(frame)
-    assert len(markdown.splitlines()) == 2 + 6
-    assert {line.count(" | ") for line in markdown.splitlines() if "---" not in line} == {5}
-    assert tex.count(r" \\") == 1 + 6
-    assert not set("±–−λτ²*") & set(tex.replace("table*", "").replace("$C^*$", ""))

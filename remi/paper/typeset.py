@@ -1,0 +1,244 @@
+"""Tables 1 and 2 as the paper prints them: Markdown, LaTeX and an image."""
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from remi.losses import BOUNDS, LABELS, estimators
+from remi.paper.table1 import NOTHING
+from remi.paper.table2 import BENCHMARKS, PAPER, TASKS, benchmark, readable
+from remi.training import Interval
+
+BLUE = "#0077BB"
+
+
+class Cell(NamedTuple):
+    """What a cell says, and whether it is the better of its pair: "" (no), "bold" (intervals overlap) or "blue" (disjoint)."""
+
+    text: str
+    emphasis: str = ""
+
+
+class Row(NamedTuple):
+    """MI original, MI regularized, accuracy original, accuracy regularized; and the weight of the regularized ones."""
+
+    label: str
+    cells: tuple[Cell, ...]
+    lam: str
+
+
+class Block(NamedTuple):
+    """A task on a data set."""
+
+    title: str
+    rows: list[Row]
+
+
+Pair = tuple[str, str, str, str]  # label, loss, variants on the left and on the right
+PAIRS: list[Pair] = [(LABELS[loss], loss, "original", "regularized") for loss in BOUNDS]
+ABLATION: list[Pair] = [
+    pair
+    for loss in estimators.SELF_NORMALIZED
+    for pair in (
+        (f"{LABELS[loss]}, both clipped", loss, "clip only", "regularized"),
+        (f"{LABELS[loss]}, no clip", loss, "original", "regularizer only"),
+    )
+]
+UNTRAINED: list[Pair] = [("untrained", "untrained", "untrained", "none")]
+
+
+def emphasis(original: Interval, regularized: Interval, truth: float | None = None) -> tuple[str, str]:
+    """Which one of a pair is better: nearer to `truth` (MI), or larger where there is none (accuracy), in printed digits.
+
+    "bold" when the intervals overlap, "blue" when they are disjoint, as in the paper; one run alone has no interval and
+    overlaps with everything. Equal or missing values give none.
+    """
+    means = [round(interval.mean, 3) for interval in (original, regularized)]
+    merits = [mean if truth is None else round(-abs(mean - round(truth, 3)), 3) for mean in means]
+    if not np.isfinite(means).all() or merits[0] == merits[1]:
+        return "", ""
+    disjoint = abs(original.mean - regularized.mean) > original.half_width + regularized.half_width  # False with a nan
+    mark = "blue" if disjoint else "bold"
+    return (mark, "") if merits[0] > merits[1] else ("", mark)
+
+
+def layout(summary: pd.DataFrame) -> list[Block]:
+    """The paper's Table 2 as blocks of rows, with rows for the ablation and the untrained encoder.
+
+    A row of the ablation compares equals: "both clipped" is clip only against clip and regularizer, "no clip" is neither
+    against regularizer only. "(k/n)" says that k of n runs stayed finite.
+    """
+    blocks = []
+    for key, block in summary.groupby(["task", "dataset"], sort=False):
+        task, dataset = map(str, key)
+        cells = {(row["loss"], row["variant"]): row for row in block.to_dict("records")}
+        rows = [
+            _layout_row(label, *pair)
+            for pairs, needed in ((PAIRS, any), (ABLATION, all), (UNTRAINED, any))
+            for label, loss, *variants in pairs
+            if needed(pair := [cells.get((loss, variant)) for variant in variants])
+        ]
+        size = f"{benchmark(dataset).classes} classes, true MI {block.true_mi.iloc[0]:.3f}"
+        blocks.append(Block(f"{TASKS[task]}, {readable(dataset)} ({size})", rows))
+    return blocks
+
+
+def _layout_row(label: str, original: Mapping[Any, Any] | None, regularized: Mapping[Any, Any] | None) -> Row:
+    cells: list[Cell] = []
+    for measure in ("mi", "accuracy"):
+        left, right = _interval(original, measure), _interval(regularized, measure)
+        truth = (original or regularized or {})["true_mi"] if measure == "mi" else None
+        marks = emphasis(left, right, truth)
+        for cell, interval, mark in zip((original, regularized), (left, right), marks, strict=True):
+            text = f"{interval.mean:.3f}" if np.isfinite(interval.mean) else NOTHING
+            text += f" ± {interval.half_width:.3f}" if np.isfinite(interval.half_width) else ""
+            text += f" ({cell['n_ok']}/{cell['n']})" if cell and cell["n_ok"] < cell["n"] and measure == "mi" else ""
+            cells.append(Cell(text, mark))
+    return Row(label, tuple(cells), f"{regularized['lam']:g}" if regularized else NOTHING)
+
+
+def _interval(cell: Mapping[Any, Any] | None, measure: str) -> Interval:
+    return Interval(cell[f"{measure}_mean"], cell[f"{measure}_ci95"]) if cell else Interval(np.nan, np.nan)
+
+
+def _place(dataset: str) -> str:
+    """The data set, and the paper's if that is another."""
+    ours, published = readable(dataset), PAPER[benchmark(dataset).classes]
+    return ours if ours == published else f"{ours} in place of {published}"
+
+
+def caption(summary: pd.DataFrame, profile: str = "quick") -> str:
+    """What the numbers are, for a reader who has the table only."""
+    place = " and ".join(_place(dataset) for dataset in BENCHMARKS if dataset in set(summary["dataset"]))
+    return (
+        f"Table 2, profile {profile}: {place}. Mean ± half width of the Student-t 95% interval over {summary['n'].max()} seeds. "
+        "MI estimate in nats: mean over the training batches of the last epoch, negative values counted as 0. "
+        "Test accuracy: BatchNorm in evaluation mode. λ: the weight whose MI is nearest the true value. "
+        "Better of the pair: bold where the intervals overlap, blue where they are disjoint. "
+        "(k/n): k of n runs stayed finite; a diverged run counts as MI 0 and chance accuracy. "
+        "Ours: “both clipped” adds the clip to the original loss, “no clip” takes it from the regularized one."
+    )
+
+
+HEADER = ("Loss", "MI original", "MI regularized", "Accuracy original", "Accuracy regularized", "λ")
+BLUE_MARK = " ◆"  # GitHub shows no colours
+
+
+def table2_markdown(summary: pd.DataFrame, profile: str = "quick") -> str:
+    """Table 2 as Markdown; blue cells also carry a mark, for renderers without colour."""
+
+    def show(cell: Cell) -> str:
+        styles = {"bold": "**{}**", "blue": f'<span style="color:{BLUE}">{{}}</span>{BLUE_MARK}'}
+        return styles.get(cell.emphasis, "{}").format(cell.text)
+
+    parts = [_markdown_text(f"{caption(summary, profile)} Blue cells are marked{BLUE_MARK}.")]
+    for block in layout(summary):
+        rows = [(row.label, *map(show, row.cells), row.lam) for row in block.rows]
+        parts += [f"**{block.title}**", _markdown_table(HEADER, rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def table2_tex(summary: pd.DataFrame, profile: str = "quick") -> str:
+    r"""Table 2 as LaTeX: a table* for booktabs and xcolor."""
+
+    def show(cell: Cell) -> str:
+        styles = {"bold": r"\textbf{%s}", "blue": rf"\textcolor[HTML]{{{BLUE[1:]}}}{{%s}}"}
+        return styles.get(cell.emphasis, "%s") % _tex_text(cell.text)
+
+    lines = [
+        r" & \multicolumn{2}{c}{MI estimation} & \multicolumn{2}{c}{Test accuracy} & \\",
+        r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}",
+        r"Loss & Original & Regularized & Original & Regularized & $\lambda$ \\",
+    ]
+    for block in layout(summary):
+        lines += [r"\midrule", rf"\multicolumn{{6}}{{l}}{{\textit{{{_tex_text(block.title)}}}}} \\"]
+        lines += [" & ".join((_tex_text(row.label), *map(show, row.cells), _tex_text(row.lam))) + r" \\" for row in block.rows]
+    return _tex_table("lccccc", lines, caption(summary, profile), "table2")
+
+
+def table2_image(summary: pd.DataFrame, profile: str = "quick") -> Figure:
+    """Table 2 as an image, 7.2 in wide."""
+    blocks = layout(summary)
+    note = textwrap.wrap(caption(summary, profile), 142)
+    width, line, size = 7.2, 0.185, 8.0
+    lines = 2 + sum(1.35 + len(block.rows) for block in blocks)
+    height = 0.25 + line * lines + 0.145 * len(note)
+    figure = Figure(figsize=(width, height), facecolor="white")
+    figure.set_layout_engine("none")  # whatever the style says: every text has its place
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    places = (0.1, 2.25, 3.6, 4.85, 6.05, 6.93)
+
+    def write(x: float, y: float, text: str, **style: Any) -> None:
+        defaults: dict[str, Any] = {"fontsize": size, "va": "center", "ha": "center"}
+        axes.text(x, y, text, **(defaults | style))
+
+    def rule(y: float, left: float = 0.08, right: float = width - 0.08, weight: float = 0.5) -> None:
+        axes.plot([left, right], [y, y], color="black", linewidth=weight, clip_on=False)
+
+    y = 0.1
+    rule(y, weight=1.0)
+    y += line * 0.6
+    for left, right, text in ((1, 2, "MI estimation (nats)"), (3, 4, "Test accuracy")):
+        write((places[left] + places[right]) / 2, y, text)
+        rule(y + line / 2, places[left] - 0.55, places[right] + 0.55)
+    y += line * 1.05
+    for x, text in zip(places, ("Loss", "Original", "Regularized", "Original", "Regularized", "λ"), strict=True):
+        write(x, y, text, ha="left" if x == places[0] else "center")
+    y += line * 0.6
+    for block in blocks:
+        rule(y)
+        y += line * 0.7
+        write(places[0], y, block.title, ha="left", style="italic")
+        for row in block.rows:
+            y += line
+            write(places[0], y, row.label, ha="left")
+            for x, cell in zip(places[1:], row.cells, strict=False):
+                styles = {"bold": {"fontweight": "bold"}, "blue": {"color": BLUE}}
+                write(x, y, cell.text, **styles.get(cell.emphasis, {}))
+            write(places[-1], y, row.lam)
+        y += line * 0.65
+    rule(y, weight=1.0)
+    write(places[0], y + 0.08, "\n".join(note), ha="left", va="top", fontsize=6.5, linespacing=1.3)
+    return figure
+
+
+def _markdown_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    body = [f"| {' | '.join(map(_markdown_text, row))} |" for row in (header, *rows)]
+    return "\n".join([body[0], "|" + "---|" * (body[0].count(" | ") + 1), *body[1:]])
+
+
+def _markdown_text(text: str) -> str:
+    return text.replace("C*", r"C\*").replace("E_Q", r"E\_Q")
+
+
+def _tex_text(text: str) -> str:
+    symbols = {
+        "±": r"$\pm$", "–": "--", "−": "$-$", "λ": r"$\lambda$", "τ": r"$\tau$", "²": "$^2$", "%": r"\%",
+        "C*": "$C^*$", "E_Q": "$E_Q$", "“": "``", "”": "''",
+    }  # fmt: skip
+    for symbol, command in symbols.items():
+        text = text.replace(symbol, command)
+    return text
+
+
+def _tex_table(columns: str, lines: Sequence[str], note: str, label: str) -> str:
+    opening = ["% needs booktabs and xcolor", r"\begin{table*}", r"\centering\small", rf"\begin{{tabular}}{{{columns}}}"]
+    closing = [r"\end{tabular}", rf"\caption{{{_tex_text(note)}}}", rf"\label{{tab:{label}}}", r"\end{table*}"]
+    return "\n".join([*opening, r"\toprule", *lines, r"\bottomrule", *closing]) + "\n"
+
+
+def table1_markdown(table: pd.DataFrame) -> str:
+    """Table 1 as Markdown."""
+    return _markdown_table(list(table.columns), table.to_numpy().tolist()) + "\n"
+
+
+def table1_tex(table: pd.DataFrame) -> str:
+    """Table 1 as LaTeX: a table* for booktabs."""
+    header, *rows = (" & ".join(map(_tex_text, row)) + r" \\" for row in (list(table.columns), *table.to_numpy().tolist()))
+    note = "The six losses, their regularizers, and what each experiment changes."
+    return _tex_table("l" + r"p{0.16\textwidth}" * (len(table.columns) - 1), [header, r"\midrule", *rows], note, "table1")
