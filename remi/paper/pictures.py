@@ -1,11 +1,7 @@
-"""A draw function per derivation: its parameters are what a slider moves, its defaults what is printed."""
+"""A picture per derivation: its parameters are what a slider moves, its defaults what is printed."""
 
-import base64
-import inspect
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,39 +17,6 @@ from remi.paper.measures import pooled
 from remi.runs import Record
 from remi.style import JOINT, MARGINAL, PALETTE, TRUTH
 from remi.theory import closed_forms, comparison, drift, duality, samples
-
-
-def explore(path: str, draw: Callable[..., tuple[Figure, Any]], **sliders: tuple[float, float, float]) -> None:
-    """Show a saved picture; where a kernel and a front end run, with a slider for each parameter that `sliders` names.
-
-    Args:
-        path: the PNG that `figures.save` wrote of `draw()`, shown wherever nothing can run.
-        draw: a function of this module.
-        sliders: (low, high, step) of a parameter; it starts at its default.
-    """
-    from IPython.display import display
-    from ipywidgets import FloatSlider, Image, VBox
-
-    printed = Path(path).read_bytes()
-    # an image that sliders replace, not `interactive`: papermill was seen to wait for ever at cells with its Output widget
-    image = Image(value=printed, format="png", width=700)
-    starts = {name: parameter.default for name, parameter in inspect.signature(draw).parameters.items()}
-    controls = {
-        name: FloatSlider(starts[name], min=low, max=high, step=step, description=name, continuous_update=False)
-        for name, (low, high, step) in sliders.items()
-    }
-
-    def redraw(change: object) -> None:
-        buffer = io.BytesIO()
-        draw(**{name: control.value for name, control in controls.items()})[0].savefig(buffer, format="png")
-        image.value = buffer.getvalue()
-
-    for control in controls.values():
-        control.observe(redraw, "value")
-    bundle = VBox([*controls.values(), image])._repr_mimebundle_()
-    static = {"image/png": base64.b64encode(printed).decode(), "text/plain": "<derivation picture>"}
-    display(bundle | static, metadata={"image/png": {"width": 700}}, raw=True)
-
 
 # ---- Dual representations (derivation1) ---------------------------------------------
 
