@@ -136,7 +136,10 @@ def build(products: Path, profile: str, derivations: Mapping[str, NotebookNode] 
             be converted.
     """
     claims = [_claim(row) for row in _rows(products / "claims.csv")]
-    figures = [(figure, _record(products / f"{figure.stem}.json"), _image(products / f"{figure.stem}.png")) for figure in FIGURES]
+    figures = [
+        (figure, _record(products / f"{figure.stem}.json"), _png(_bytes(path := products / f"{figure.stem}.png"), str(path)))
+        for figure in FIGURES
+    ]
     table2, record2 = _text(products / "table2.md"), _record(products / "table2.json")
     shown = {image["uri"]: figure.stem for figure, _, image in figures}
     places = {*shown.values(), "table2", *(name.split("_")[0] for name in derivations or {})}
@@ -208,12 +211,8 @@ def _record(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no JSON object: {error}") from None
 
 
-def _image(path: Path) -> dict[str, Any]:
-    """A PNG file as a data URI, with its size in pixels."""
-    return _png(_bytes(path), str(path))
-
-
 def _png(content: bytes, name: str) -> dict[str, Any]:
+    """A PNG image as a data URI, with its size in pixels."""
     if content[:8] != b"\x89PNG\r\n\x1a\n" or len(content) < 24:
         raise ValueError(f"{name} is no PNG image")
     width, height = struct.unpack(">II", content[16:24])
@@ -283,24 +282,15 @@ def _interval(mean: str, half_width: str) -> str:
 
 def _made(name: str, record: dict[str, Any]) -> Row:
     """Where a product is from, as its own record says."""
-    found = record.get("environment", [])
-    environments = [found] if isinstance(found, dict) else list(found)
-    devices = [" ".join(dict.fromkeys(str(e[key]) for key in ("device", "device_name") if key in e)) for e in environments]
-    versions = [f"{key} {e[key]}" for e in environments for key in ("python", "torch") if key in e]
-    stated = record.get("versions", {})
-    versions += [f"{key} {value}" for key, value in stated.items()] if isinstance(stated, dict) else [str(stated)]
-    versions += [f"remi {record['version']}"] if "version" in record else []
-    values = {
-        "profile": record.get("profile", ""),
-        "seeds": record.get("seeds", ""),
-        "runs": record.get("runs", ""),
-        "device": record.get("device") or devices,
-        "versions": versions,
-        "data": [f"{key} {str(value)[:12]}" for key, value in dict(record.get("data") or {}).items()],
+    machines = record.get("environment", [])
+    found = {
+        **{key: [record.get(key, "")] for key in ("profile", "seeds", "runs")},
+        "device": [" ".join(dict.fromkeys((machine["device"], machine["device_name"]))) for machine in machines],
+        "versions": [f"{key} {machine[key]}" for machine in machines for key in ("python", "torch")],
+        "data": [f"{key} {value[:12]}" for key, value in record.get("data", {}).items()],
     }
-    return {"name": name} | {
-        key: ", ".join(dict.fromkeys(map(str, value))) if isinstance(value, list) else str(value) for key, value in values.items()
-    }
+    found["versions"] += [f"remi {record['version']}"] if "version" in record else []
+    return {"name": name} | {key: ", ".join(dict.fromkeys(map(str, values))) for key, values in found.items()}
 
 
 # Derivations

@@ -18,8 +18,6 @@ from remi.runs import Record
 from remi.style import JOINT, MARGINAL, PALETTE, TRUTH
 from remi.theory import closed_forms, comparison, drift, duality, samples
 
-# ---- Dual representations (derivation1) ---------------------------------------------
-
 
 def derivation1(lam: float = 1.0) -> tuple[Figure, pd.DataFrame]:
     """Objective of five losses at the critic log r + a, minus the divergence; what the released ReNWJ target costs."""
@@ -78,9 +76,6 @@ def derivation1(lam: float = 1.0) -> tuple[Figure, pd.DataFrame]:
     return figure, pd.concat(rows, ignore_index=True)
 
 
-# ---- Sample sizes (derivation2) ---------------------------------------------
-
-
 def derivation2(lam: float = 10.0, eps: float = 0.25) -> tuple[Figure, pd.DataFrame]:
     """Sample sizes against the bound M of the critics, and the share of failures at the printed one; rare-event law."""
     delta, radius, blue = 0.1, eps / 24, PALETTE["mine"]
@@ -103,19 +98,13 @@ def derivation2(lam: float = 10.0, eps: float = 0.25) -> tuple[Figure, pd.DataFr
         left.plot(grid, values, color=colour, ls=style, lw=width)
         above = {"ha": "right", "va": "bottom"} if up > 1 else {"ha": "left" if place < 40 else "right", "va": "top"}
         left.text(grid[place], values[place] * up**0.5, name, color=colour, fontsize=7, **above)
-    left.set(
-        xlabel=r"bound $M$ of the critics (nats); truth $\log\,\cosh M$",
-        ylabel="sample size $n$",
-        yscale="log",
-        xlim=(1, 8),
-        ylim=(1, 1e13),
-    )
+    left.set(xlabel=r"bound $M$ of the critics (nats); truth $\log\,\cosh M$", ylabel="sample size $n$")
+    left.set(yscale="log", xlim=(1, 8), ylim=(1, 1e13))
 
     measured, trials = np.arange(1.0, 7.0), 200
     for name, weight, width, fill in (("reported value", 0.0, 1.0, "white"), (rf"eq. 14, $\lambda = {lam:g}$", lam, 1.8, blue)):
-        exact = [
-            closed_forms.rare_event_failure(math.ceil(n), m, eps, weight, radius) for m, n in zip(grid, printed, strict=True)
-        ]
+        sizes = zip(grid, map(math.ceil, printed), strict=True)
+        exact = [closed_forms.rare_event_failure(n, m, eps, weight, radius) for m, n in sizes]
         right.plot(grid, exact, color=blue, lw=width)
         shares = []
         for m in measured:
@@ -133,8 +122,6 @@ def derivation2(lam: float = 10.0, eps: float = 0.25) -> tuple[Figure, pd.DataFr
     right.legend(loc="center right")
     return figure, pd.concat(rows, ignore_index=True)
 
-
-# ---- Variance, drift and averages (derivation3) ---------------------------------------------
 
 POOLED = (1, 4, 16, 64, 256, 1024)  # batches in one estimate
 
@@ -155,25 +142,19 @@ def derivation3(records: Mapping[str, Sequence[Record]], tau: float = 10.0) -> t
 
 def _drift(axes: Axes, tau: float) -> pd.DataFrame:
     """Change of both averages against the total drift: predicted, and measured on 50 batches of 32 one-hot pairs."""
-    totals, points, separation = np.linspace(-16, 16, 161), np.linspace(-15, 15, 11), drift.SEPARATION
+    totals, points, batches = np.linspace(-16, 16, 161), np.linspace(-15, 15, 11), 50
     smile, level = estimators.get("smile", tau=tau), float(drift.two_levels(torch.tensor(True)))
-    batches, steps = 50, torch.linspace(0, 1, 50, dtype=torch.float64).view(-1, 1, 1)
     symbols = torch.randint(16, (batches, 32), generator=torch.Generator().manual_seed(0))
     still = drift.two_levels(symbols[:, :, None] == symbols[:, None, :])
 
     def at(total: float) -> Scores:
-        return Scores.from_matrix(still + total * steps)
+        return Scores.from_matrix(still + total * torch.linspace(0, 1, batches, dtype=torch.float64).view(-1, 1, 1))
 
     def along(cost: Callable[[float], float], total: float) -> float:
         return float(np.mean([cost(total * t) for t in np.linspace(0, 1, batches)]))
 
-    def clipped(total: float) -> float:
-        return along(lambda c: closed_forms.two_level_smile(level + c, separation, tau), total) - closed_forms.two_level_smile(
-            level, separation, tau
-        )
-
-    def macro_smile(total: float) -> float:
-        return float(smile(at(total)).estimate.mean())
+    def clipped(offset: float) -> float:
+        return closed_forms.two_level_smile(level + offset, drift.SEPARATION, tau)
 
     curves: tuple[tuple[str, str, Callable[[float], float], Callable[[float], float]], ...] = (
         ("MINE, macro", "mine", lambda c: 0.0, lambda c: drift.averages("mine", at(c))[0]),
@@ -183,7 +164,7 @@ def _drift(axes: Axes, tau: float) -> pd.DataFrame:
             lambda c: -closed_forms.linear_drift_cost(c, batches),
             lambda c: drift.averages("mine", at(c))[1],
         ),
-        ("SMILE, macro", "smile", clipped, macro_smile),
+        ("SMILE, macro", "smile", lambda c: along(clipped, c) - clipped(0.0), lambda c: float(smile(at(c)).estimate.mean())),
         ("InfoNCE, both", "infonce", lambda c: 0.0, lambda c: drift.averages("infonce", at(c))[1]),
         ("NWJ, both", "nwj", lambda c: -along(closed_forms.offset_cost, c), lambda c: drift.averages("nwj", at(c))[1]),
     )
@@ -247,9 +228,6 @@ def _means(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     return pd.concat(rows)
 
 
-# ---- The benchmarks (derivation4) ---------------------------------------------
-
-
 def derivation4(summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Table 2's MI column: predicted by a closed form, measured, published.
 
@@ -293,8 +271,6 @@ def derivation4(summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     figure.legend(handles=handles, loc="outside upper center", ncols=6)
     return figure, cells
 
-
-# ---- The explosion (derivation5) ---------------------------------------------
 
 ENDS = (  # what the right panel compares: group of runs, label
     ("mine", "MINE"),
@@ -388,9 +364,6 @@ def _ends(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     axes.set(title="Batch 32: the last critics, on all pairs", ylabel="nats", xlim=(-0.5, 5.5))
     axes.set(ylim=(-18, 4), yticks=range(-15, 1, 5))
     return pd.concat(rows)
-
-
-# ---- Training with the losses (tutorial2) ---------------------------------------------
 
 
 def tutorial2(

@@ -1,6 +1,8 @@
 """Propositions A, B and C (derivation5): on batches MINE's objective has no maximum, and the regularizer gives it one."""
 
 import math
+from functools import partial
+from typing import Any
 
 import torch
 from scipy.stats import binom
@@ -24,6 +26,12 @@ def _batches(joint: float, marginal: float, batch: int, on: Tensor | float, off:
     return chance, Scores(first, torch.where(torch.arange(batch) < k[:, None], *levels).unsqueeze(1))
 
 
+def _mean(estimator: estimators.Estimator, *critic: Any, of: str = "estimate") -> float:
+    """A field of the reading on average over batches, exact; `critic` is what `_batches` takes."""
+    chance, every = _batches(*critic)
+    return float(chance @ getattr(estimator(every), of))
+
+
 def _best(joint: float, marginal: float, batch: int, estimator: estimators.Estimator) -> Tensor:
     """The two levels with the largest mean objective over batches."""
     levels = torch.tensor([1.0, -1.0], dtype=torch.float64, requires_grad=True)
@@ -42,13 +50,8 @@ def _best(joint: float, marginal: float, batch: int, estimator: estimators.Estim
 
 def proposition_a() -> list[Comparison]:
     """MINE's mean over batches has no maximum where batches miss a set too often for P, and is at most log B elsewhere."""
-    found = []
+    found, mine = [], partial(_mean, estimators.mine)
     exact = 1e-9  # identities in double precision
-
-    def mine(joint: float, marginal: float, batch: int, on: float, off: float) -> float:
-        chance, every = _batches(joint, marginal, batch, on, off)
-        return float(chance @ estimators.mine(every).estimate)
-
     for batch in (10, 32, 100):
         slope = closed_forms.explosion_slope(1.0, 1 / 16, batch)
         measured = (mine(1.0, 1 / 16, batch, 0.0, -300.0) - mine(1.0, 1 / 16, batch, 0.0, -200.0)) / 100
@@ -72,11 +75,10 @@ def proposition_a() -> list[Comparison]:
     slope = closed_forms.explosion_slope(0.8, 0.5, 2)
     measured = (mine(0.8, 0.5, 2, 0.0, -300.0) - mine(0.8, 0.5, 2, 0.0, -200.0)) / 100
     found.append(Comparison("two symbols, noise 0.2, B = 2: slope", slope, measured, exact))
-    highest = mine(0.8, 0.5, 3, *_best(0.8, 0.5, 3, estimators.mine).tolist())
+    highest = mine(0.8, 0.5, 3, *_best(0.8, 0.5, 3, estimators.mine))
     found.append(Comparison("two symbols, noise 0.2, B = 3: maximum, at most log B", math.log(3), highest, 0.0, "<="))
 
-    kinds, every = _batches(1.0, 1 / 16, 32, 1 + math.log(16), 1 + math.log(16) - 300)
-    value = float(kinds @ estimators.nwj(every).estimate)
+    value = _mean(estimators.nwj, 1.0, 1 / 16, 32, 1 + math.log(16), 1 + math.log(16) - 300)
     found.append(Comparison("NWJ, one-hot, B = 32, separation 300: the truth", math.log(16), value, exact))
     return found
 
@@ -84,18 +86,17 @@ def proposition_a() -> list[Comparison]:
 def proposition_b() -> list[Comparison]:
     """ReMINE at its best offset is MINE minus lam times the variance of its second term; the target moves the offset only."""
     found = []
-    joint, marginal, on, off = 0.8, 1 / 16, 2.0, -3.0  # any critic will do
-    for batch, lam, target in ((32, 0.1, 2.0), (32, 0.1, -5.0)):
+    joint, marginal, batch, on, off, lam = 0.8, 1 / 16, 32, 2.0, -3.0, 0.1  # any critic will do
+    mean, spread = closed_forms.two_level_batch(joint, marginal, batch, on - off)
+    for target in (2.0, -5.0):
         where = f"B = {batch}, lam = {lam}, C* = {target:g}"
-        mean, spread = closed_forms.two_level_batch(joint, marginal, batch, on - off)
         remine = estimators.get("remine", lam=lam, target=target)
-        chance, every = _batches(joint, marginal, batch, on, off)
-        best = target - float(chance @ estimators.mine(every).marginal_term)
+        best = target - _mean(estimators.mine, joint, marginal, batch, on, off, of="marginal_term")
         for beside in (0.0, 0.5):  # an offset loses lam times the square of its distance from the best one
-            shifted = _batches(joint, marginal, batch, on + best + beside, off + best + beside)[1]
-            expected, measured = mean - lam * (spread**2 + beside**2), float(chance @ remine(shifted).objective)
+            shifted = joint, marginal, batch, on + best + beside, off + best + beside
+            expected, measured = mean - lam * (spread**2 + beside**2), _mean(remine, *shifted, of="objective")
             found.append(Comparison(f"{where}: objective {beside:g} from the best offset", expected, measured, 1e-9))  # exact
-        found.append(Comparison(f"{where}: reported", mean, float(chance @ remine(shifted).estimate), 1e-9))
+        found.append(Comparison(f"{where}: reported", mean, _mean(remine, *shifted), 1e-9))
     return found
 
 
@@ -119,8 +120,8 @@ def proposition_c() -> list[Comparison]:
 
     for batch, lam in ((1, 0.1), (10, 0.1), (32, 1.0), (32, 0.1), (32, 0.01), (100, 0.1)):
         remine = estimators.get("remine", lam=lam)
-        chance, every = _batches(1.0, 1 / 16, batch, *_best(1.0, 1 / 16, batch, remine))
-        value, bound = float(chance @ remine(every).objective), closed_forms.remine_bound(math.log(16), 15.0, batch, lam)
+        value = _mean(remine, 1.0, 1 / 16, batch, *_best(1.0, 1 / 16, batch, remine), of="objective")
+        bound = closed_forms.remine_bound(math.log(16), 15.0, batch, lam)
         found.append(Comparison(f"one-hot, B = {batch}, lam = {lam}: maximum", bound, value, 1e-9, "=" if batch == 1 else "<="))
     return found
 
@@ -132,13 +133,12 @@ def finite_optimum() -> list[Comparison]:
         best = closed_forms.finite_optimum(1.0, 1 / 16, batch, lam)
         remine = estimators.get("remine", lam=lam)
         on, off = _best(1.0, 1 / 16, batch, remine).tolist()
-        chance, every = _batches(1.0, 1 / 16, batch, on, off)
         table = torch.full((16, 16), off, dtype=torch.float64).fill_diagonal_(on)
         pooled = estimators.mine(every_pair(table)).estimate
         where = f"B = {batch}, lam = {lam}"
         # the ascent stops where the objective is flat to 1e-12: levels within 1e-3, values closer
         found.append(Comparison(f"{where}: T_off", best.off, off, 1e-3))
-        found.append(Comparison(f"{where}: mean over batches", best.estimate, float(chance @ remine(every).estimate), 1e-3))
+        found.append(Comparison(f"{where}: mean over batches", best.estimate, _mean(remine, 1.0, 1 / 16, batch, on, off), 1e-3))
         found.append(Comparison(f"{where}: all pairs", best.pooled, float(pooled), 1e-4))
     return found
 
