@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from remi.extras import ExtraError, extra, missing
+
 if TYPE_CHECKING:
     from remi.runs import Runner
 
@@ -53,13 +55,13 @@ def main(arguments: list[str] | None = None) -> int:
     calibration.add_argument("--processes", type=int, default=2, help="processes of one thread each")
     calibration.add_argument("--repeats", type=int, help="repetitions of every task")
     commands.add_parser("readme", help="refresh the generated part of README from the products")
-    commands.add_parser("doctor", help="versions, devices and data found", parents=[reads])
+    commands.add_parser("doctor", help="versions, extras, devices and data found", parents=[reads])
     options = parser.parse_args(arguments)
     if getattr(options, "data", None):
         os.environ["REMI_DATA"] = str(Path(options.data).absolute())  # workers read it, too
     try:
         return COMMANDS[options.command](options) or 0
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, ExtraError) as error:
         print(f"remi {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -146,6 +148,8 @@ def _doctor(options: argparse.Namespace) -> None:
 
     for key, value in store.environment().items():
         print(f"{key:>12}: {value}")
+    for name, absent in missing().items():
+        print(f"{f'[{name}]':>12}: {'not here: ' if absent else 'here'}{', '.join(absent)}")
     print(f"{'runs':>12}: {store.STORE}")
     print(f"{'data':>12}: {images.data_root()}")
     for name in images.DATASETS:
@@ -160,37 +164,40 @@ def _found(name: str) -> str:
         return "not here; downloaded when it is needed"
     try:
         data = images.DATASETS[name]()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ExtraError) as error:
         return f"not here: {error}"
     train, test = data.sizes
     return f"{train} + {test} images, H(Y) = {data.true_mi:.4f} nats"
 
 
 def _paper(options: argparse.Namespace) -> None:
-    from remi.paper import experiments, report
+    from remi.paper import experiments
 
     for name in options.only:
         if name not in experiments.PLANS:
             raise ValueError(f"FIGURE must be among {', '.join(experiments.PLANS)}; got {name!r}")
+    with extra("paper"):
+        from remi.paper import report
     report.paper(options.profile, options.only, force=options.force)
 
 
 def _notebooks(options: argparse.Namespace) -> None:
-    from remi.paper import notebooks
-
+    with extra("paper"):
+        from remi.paper import notebooks
     notebooks.refresh(options.names)
 
 
 def _readme(options: argparse.Namespace) -> None:
-    from remi.paper import report
-
+    with extra("paper"):
+        from remi.paper import report
     report.readme()
 
 
 def _estimate(options: argparse.Namespace) -> None:
-    import pandas as pd
-
     from remi.estimation import estimate_mi
+
+    with extra("paper"):
+        import pandas as pd
 
     try:
         table = pd.read_csv(sys.stdin if options.file == "-" else options.file)
@@ -209,7 +216,8 @@ def _estimate(options: argparse.Namespace) -> None:
 
 
 def _calibration(options: argparse.Namespace) -> None:
-    from remi.paper.calibration import REPEATS, calibrate
+    with extra("paper"):
+        from remi.paper.calibration import REPEATS, calibrate
 
     repeats = REPEATS if options.repeats is None else options.repeats
     for name, number in (("processes", options.processes), ("repeats", repeats)):

@@ -9,6 +9,8 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
+from remi.extras import extra
+
 Array = np.ndarray[Any, Any]
 FEW = 12  # numbers with so few different values may be codes
 
@@ -133,7 +135,8 @@ def joined(name: str, first: Any, second: Any) -> Any:
         return np.concatenate([first, second])
     if kinds[0] != kinds[1] or isinstance(first, np.ndarray) != isinstance(second, np.ndarray):
         raise ValueError(f"p and q column {name!r} must be of one type; got dtypes {kinds[0]} and {kinds[1]}")
-    import pandas as pd
+    with extra("paper"):
+        import pandas as pd
 
     return pd.concat([first, second], ignore_index=True)
 

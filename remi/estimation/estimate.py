@@ -22,6 +22,7 @@ from remi.estimation.copies import copies
 from remi.estimation.crossfit import Plan, half_width, pool, read, split, train
 from remi.estimation.diagnostics import diagnose, readings
 from remi.estimation.questions import Dependence, Difference, Question
+from remi.extras import extra
 from remi.losses import family
 from remi.training import loop
 
@@ -101,10 +102,15 @@ class Estimate:
         }
 
     def plot(self) -> "Figure":
-        """The course of every critic on its validation rows, and the value with its interval."""
-        from matplotlib.figure import Figure
+        """The course of every critic on its validation rows, and the value with its interval.
 
-        from remi.style import MARGINAL, PALETTE
+        Raises:
+            ExtraError: matplotlib is not installed.
+        """
+        with extra("paper"):
+            from matplotlib.figure import Figure
+
+            from remi.style import MARGINAL, PALETTE
 
         figure = Figure(figsize=(4.5, 2.7))
         axes = figure.subplots()
@@ -119,11 +125,16 @@ class Estimate:
 
 
 def compare(estimates: Mapping[str, Estimate]) -> "tuple[Figure, pd.DataFrame]":
-    """Values and intervals under each other, and what is drawn, a row per estimate."""
-    import pandas as pd
-    from matplotlib.figure import Figure
+    """Values and intervals under each other, and what is drawn, a row per estimate.
 
-    from remi.style import PALETTE, TRUTH
+    Raises:
+        ExtraError: matplotlib or pandas is not installed.
+    """
+    with extra("paper"):
+        import pandas as pd
+        from matplotlib.figure import Figure
+
+        from remi.style import PALETTE, TRUTH
 
     rows = [(name, e.value, *e.interval, len(e.diagnostics)) for name, e in estimates.items()]
     figure = Figure(figsize=(5.5, 0.8 + 0.25 * len(rows)))

@@ -1,1 +1,1 @@
-"""Floor 4: the paper. Every experiment, figure, table, claim and page that `make paper` makes; nothing below knows of it."""
+"""Floor 4: the paper. Every experiment, figure, table, claim and page that `make paper` makes, with the extra `paper`."""

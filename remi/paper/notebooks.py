@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 
 import nbformat
+import papermill
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from tqdm import tqdm
 
 import remi
@@ -44,8 +46,6 @@ def found(names: Sequence[str] = ()) -> list[Path]:
 
 def parameters(path: Path) -> dict[str, str]:
     """What the notebook's cell tagged `parameters` declares, with papermill's reading of it."""
-    import papermill
-
     return {name: entry["default"] for name, entry in papermill.inspect_notebook(str(path)).items()}
 
 
@@ -56,8 +56,6 @@ def execute(path: Path, output: Path, chosen: dict[str, object]) -> None:
         ValueError: a parameter that the notebook does not declare, or a value that is not a string, number or bool.
         NotebookError: a cell failed; the message has the notebook, the cell and the error.
     """
-    from nbconvert.preprocessors import CoalesceStreamsPreprocessor  # here: slow to import
-
     declared = parameters(path)
     for name, value in chosen.items():
         if name not in declared:

@@ -16,6 +16,7 @@ import uuid
 from concurrent.futures import Future
 from typing import Any
 
+from remi.extras import extra
 from remi.runs import store
 from remi.runs.specs import Run, from_json, to_json
 
@@ -35,7 +36,8 @@ class Ray:
 
     Raises:
         ValueError: an argument is not one of these.
-        RunError: Ray is not installed, or the cluster is not there or has nothing to train on.
+        ExtraError: Ray is not installed.
+        RunError: the cluster is not there or has nothing to train on.
     """
 
     def __init__(self, address: str = "local", runs_per_gpu: int = 1) -> None:
@@ -44,10 +46,8 @@ class Ray:
         if not 1 <= runs_per_gpu <= GRAIN:
             raise ValueError(f"runs_per_gpu must be from 1 to {GRAIN}; got {runs_per_gpu}")
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        try:
+        with extra("cluster"):
             import ray
-        except ImportError:
-            raise store.RunError("a sweep on a cluster needs Ray: pip install remi-losses[cluster]") from None
         self._ray: Any = ray
         dashboard = False if address == "local" else None  # of a cluster that is there, it is not ours to say
         try:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, conv2d
 
+from remi.extras import extra
 from remi.training.critics import Linear, initialize
 from remi.training.images import normalized
 
@@ -95,7 +96,8 @@ class ResNet18(nn.Module):
     """torchvision's ResNet-18 as a stack of one: logits, or with `classes` None its 512 pooled, non-negative features."""
 
     def __init__(self, classes: int | None, seed: int, side: int) -> None:
-        from torchvision.models import resnet18  # here: slow to import
+        with extra("paper"):
+            from torchvision.models import resnet18
 
         super().__init__()
         self.side = side

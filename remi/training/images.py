@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
+from remi.extras import extra
+
 SIDE = 224  # paper: to which images are resized
 CIFAR = {"cifar-10": 10, "cifar-100": 100}  # classes
 CIFAR_SIZES = (50_000, 10_000)
@@ -77,8 +79,9 @@ class Images:
 @lru_cache
 def digits() -> Images:
     """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels, 10 classes: 1,437 to train on and 360 to test, stratified."""
-    from sklearn.datasets import load_digits  # here: most commands never need the images
-    from sklearn.model_selection import train_test_split
+    with extra("paper"):
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
 
     images, labels = load_digits(return_X_y=True)
     parts = train_test_split(images / 8 - 1, labels, test_size=360, stratify=labels, random_state=0)
@@ -161,7 +164,8 @@ def _photographs(name: str, root: Path) -> Images:
 
 
 def _download(name: str, root: Path) -> Images:
-    from torchvision import datasets  # here: slow to import
+    with extra("paper"):
+        from torchvision import datasets
 
     source: Any = {"cifar-10": datasets.CIFAR10, "cifar-100": datasets.CIFAR100}[name]
     try:
@@ -202,7 +206,8 @@ def read_folder(root: Path, name: str = "folder") -> Images:
 
 
 def _listed(split: Path) -> Any:
-    from torchvision.datasets import ImageFolder  # here: slow to import
+    with extra("paper"):
+        from torchvision.datasets import ImageFolder
 
     try:
         return ImageFolder(str(split))
@@ -211,7 +216,8 @@ def _listed(split: Path) -> Any:
 
 
 def _read(path: str) -> Any:
-    from PIL import Image
+    with extra("paper"):
+        from PIL import Image
 
     try:
         with Image.open(path) as image:

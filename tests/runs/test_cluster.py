@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 from test_store import contents
 
+from remi.extras import ExtraError
 from remi.runs import cluster, store
 from remi.runs.specs import CriticRun, to_json
 from remi.training.problems import OneHot
@@ -37,7 +38,7 @@ def test_runs_per_gpu_out_of_range_are_named(count):
 
 def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(store.RunError, match=r"pip install remi-losses\[cluster\]"):
+    with pytest.raises(ExtraError, match=r"ray is not installed.* pip install 'remi-losses\[cluster\]'"):
         cluster.Ray("local")
 
 
