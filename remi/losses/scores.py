@@ -7,6 +7,7 @@ Which pairs belong to which population is decided here, once, so that a loss is 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,7 +102,7 @@ class Scores:
         if embeddings.ndim < 2:
             raise ValueError(f"embeddings must be (..., n, d), got {tuple(embeddings.shape)}")
         _check_labels(labels, embeddings.shape[:-1])
-        matrix = embeddings @ embeddings.transpose(-1, -2)
+        matrix = _Gram.apply(embeddings)
         others = ~_identity(_square("embeddings @ embeddings.T", matrix), matrix)
         same = (labels.unsqueeze(-1) == labels.unsqueeze(-2)) & others
         return cls(matrix.flatten(-2), matrix, same.flatten(-2), others, others, rowwise=True)
@@ -168,6 +169,20 @@ class Scores:
         rows = _where(self.row_mask, self.marginal, -torch.inf).logsumexp(-1)
         rows = rows - _log_count(self.row_mask, self.marginal, 1)
         return _mean(rows.repeat_interleave(self.joint.shape[-1] // rows.shape[-1], -1), self.joint_mask, 1)
+
+
+class _Gram(torch.autograd.Function):
+    """z z^T, whose gradient (G + G^T) z is one product, not two."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return z @ z.transpose(-1, -2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        return (gradient + gradient.transpose(-1, -2)) @ z
 
 
 def _mean(values: Tensor, mask: Tensor | None, dims: int) -> Tensor:

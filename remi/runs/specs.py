@@ -43,6 +43,7 @@ from remi.training import (
 )
 
 CHUNK = 100  # steps that a run draws ahead; part of what fixes its numbers
+RECORD = 500  # steps: a shorter training is over before its step is recorded; no number depends on it
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
 
 
@@ -403,7 +404,10 @@ def _fit(stack: CriticStack | EncoderStack, checkpoints: Checkpoints | None) -> 
     """Train as the specification says, as one graph where there is CUDA."""
     batches = stack.batches(stack.run.steps)
     keeper = Keeper(checkpoints, batches) if checkpoints else None
-    return fit(stack.loop(), batches, keeper=keeper, compile_step=stack.run.compiled, capture=stack.where.type == "cuda")
+    run, place = stack.run, stack.where.type
+    small = isinstance(run, EncoderRun) and not run.alone
+    record = small and run.steps >= RECORD and place == "cpu" and not run.compiled
+    return fit(stack.loop(), batches, keeper=keeper, compile_step=run.compiled, capture=place == "cuda", record=record)
 
 
 def _training_scalars(history: History, member: int, epoch: int) -> dict[str, float]:

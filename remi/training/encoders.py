@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from remi.extras import extra
 from remi.training.critics import Linear, initialize
 from remi.training.images import normalized
 
+MOMENTUM, EPSILON = 0.1, 1e-5  # of BatchNorm; PyTorch's defaults
 NETWORKS = {"mlp": 1, "conv": 2, "resnet18": 0}  # and how many layer sizes they need at least
 
 
@@ -36,6 +38,71 @@ class BatchNorm(nn.Module):
         return batch_norm(x, mean, variance, self.weight.reshape(-1), self.bias.reshape(-1), training=self.training)
 
 
+def _products(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """The products a b into a place of their own; a stack of one would take another kernel of MKL, with other bits."""
+    if len(out) > 1:
+        return torch.bmm(a, b, out=out)
+    torch.mm(a[0], b[0], out=out[0])
+    return out
+
+
+class _Rectified(torch.autograd.Function):
+    """ReLU(BatchNorm(x W)) of a stack: one pass per step, n-major, and the gradient of W goes where it belongs.
+
+    Between the layers a batch lies as (n, runs, features), so that features of all runs are channels side by side; a product
+    of MKL takes and leaves a run of it in place.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, gain: Tensor, shift: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        runs, n, _ = x.shape
+        product = x.new_empty(n, runs, weight.shape[-1])
+        _products(x, weight, product.transpose(0, 1))
+        gain = gain.reshape(-1)
+        normal, *statistics = torch.native_batch_norm(
+            product.view(n, -1), gain, shift.reshape(-1), mean, variance, True, MOMENTUM, EPSILON
+        )
+        y = normal.clamp_min_(0.0).view_as(product)
+        ctx.save_for_backward(x, weight, gain, product, y, *statistics)
+        ctx.place = getattr(weight, "place", None)
+        return y.transpose(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, gain, product, y, *statistics = ctx.saved_tensors
+        n, runs, features = y.shape
+        behind = torch.empty_like(y)
+        torch.ops.aten.threshold_backward.grad_input(gradient.transpose(0, 1), y, 0.0, grad_input=behind)
+        before, d_gain, d_shift = torch.ops.aten.native_batch_norm_backward(
+            behind.view(n, -1), product.view(n, -1), gain, None, None, *statistics, True, EPSILON, [True] * 3
+        )
+        before = before.view_as(y).transpose(0, 1)
+        d_weight = _products(x.transpose(1, 2), before, torch.empty_like(weight) if ctx.place is None else ctx.place)
+        d_x = torch.bmm(before, weight.transpose(1, 2)) if ctx.needs_input_grad[0] else None
+        return d_x, d_weight, d_gain.view(runs, features), d_shift.view(runs, features), None, None
+
+
+class Layer(nn.Module):
+    """ReLU(BatchNorm(x W + b)) of a stack, (runs, n, inputs) -> (runs, n, outputs).
+
+    In training, the mean of the batch takes b back: it moves the running mean alone, and its gradient is zero.
+    """
+
+    def __init__(self, inputs: int, outputs: int, runs: int) -> None:
+        super().__init__()
+        self.linear, self.norm = Linear(inputs, outputs, runs=runs), BatchNorm(outputs, runs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        weight, bias, gain, shift = self.parameters()
+        if not self.training or torch.is_autocast_enabled(x.device.type):
+            return self.norm(self.linear(x)).relu()
+        mean, variance = self.norm.buffers()
+        y = _Rectified.apply(x.expand(len(weight), -1, -1), weight, gain, shift, mean, variance)
+        mean.add_(bias.detach().reshape(-1), alpha=MOMENTUM)
+        return y
+
+
 class Convolution(Linear):
     """A 3 x 3 convolution of stride 2 for a stack: a linear layer on every patch, with weight (runs, inputs * 9, outputs)."""
 
@@ -56,7 +123,7 @@ def mlp_encoder(sizes: Sequence[int], *, classes: int | None, runs: int) -> nn.S
     """
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [Linear(inputs, outputs, runs=runs), BatchNorm(outputs, runs), nn.ReLU()]
+        layers.append(Layer(inputs, outputs, runs))
     if classes is not None:
         layers.append(Linear(sizes[-1], classes, runs=runs))
     return nn.Sequential(*layers)

@@ -7,11 +7,11 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 from tqdm import tqdm
 
 from remi.losses import Estimator, Reading, Scores
 from remi.training.checkpoints import Checkpoints
+from remi.training.recorded import recorded
 
 Batch = tuple[Tensor, ...]
 Observers = Mapping[str, Callable[..., Tensor]]
@@ -78,14 +78,16 @@ class FlatParameters:
         self.parts = list(network.parameters())
         self.values = torch.cat([p.data.reshape(runs, -1) for p in self.parts], dim=1)
         self.gradient = torch.zeros_like(self.values)
-        for p, view in zip(self.parts, self._views(self.values), strict=True):
-            p.data = view
         self._gradients = self._views(self.gradient)
+        for p, view, gradient in zip(self.parts, self._views(self.values), self._gradients, strict=True):
+            p.data = view
+            p.place = gradient  # type: ignore[attr-defined]  # a layer may leave its gradient there: see `encoders.Layer`
 
     def differentiate(self, loss: Tensor) -> None:
-        """Fill `gradient` (runs, size)."""
-        for view, part in zip(self._gradients, torch.autograd.grad(loss, self.parts), strict=True):
-            view.copy_(part)
+        """Fill `gradient` (runs, size); a gradient of None is zero."""
+        for view, part in zip(self._gradients, torch.autograd.grad(loss, self.parts, allow_unused=True), strict=True):
+            if part is not None and part is not view:
+                view.copy_(part)
 
     def _views(self, buffer: Tensor) -> list[Tensor]:
         columns = torch.split(buffer, [p.numel() // self.runs for p in self.parts], dim=1)
@@ -119,27 +121,36 @@ class SGD:
 
 @dataclass
 class Adam:
-    """PyTorch's fused Adam with its defaults, one call per run: its `found_inf` is the mask, applied on the device."""
+    """PyTorch's fused Adam with its defaults. On a GPU it is called for every run, and its `found_inf` is the mask."""
 
     lr: float
-    state: list[tuple[Tensor, ...]] = field(default_factory=list, repr=False)  # per run: moments and step count
+    state: tuple[Tensor, ...] = field(default=(), repr=False)  # moments (runs, size) and step counts (runs,)
 
     def tensors(self, parameters: FlatParameters) -> list[Tensor]:
         """Both moments and the step count of every run."""
         if not self.state:
-            rows = parameters.values.unbind()
-            self.state = [(torch.zeros_like(row), torch.zeros_like(row), row.new_zeros(())) for row in rows]
-        return [tensor for row in self.state for tensor in row]
+            values = parameters.values
+            counts = values.new_zeros(len(values), dtype=torch.float32)  # whatever the type of the values
+            self.state = torch.zeros_like(values), torch.zeros_like(values), counts
+        return list(self.state)
 
     def update(self, parameters: FlatParameters, mask: Tensor) -> None:
         """One step in place."""
-        self.tensors(parameters)
-        rows = zip(parameters.values.unbind(), parameters.gradient.unbind(), (~mask).float().unbind(), self.state, strict=True)
-        for row, gradient, skip, (mean, square, count) in rows:
-            adam(
-                [row], [gradient], [mean], [square], [], [count], found_inf=skip, fused=True, lr=self.lr, beta1=0.9,
-                beta2=0.999, eps=1e-8, weight_decay=0, amsgrad=False, maximize=False,
-            )  # fmt: skip
+        mean, square, count = self.tensors(parameters)
+        count += mask
+        rows = zip(*(whole.unbind() for whole in (parameters.values, parameters.gradient, mean, square, count)), strict=True)
+        if mask.is_cuda:  # nobody waits for the mask
+            for row, skip in zip(rows, (~mask).float().unbind(), strict=True):
+                self._update([row], skip)
+        elif kept := [row for row, keep in zip(rows, mask.tolist(), strict=True) if keep]:
+            self._update(kept, None)
+
+    def _update(self, rows: list[tuple[Tensor, ...]], skip: Tensor | None) -> None:
+        values, gradients, means, squares, counts = (list(column) for column in zip(*rows, strict=True))
+        torch._fused_adam_(
+            values, gradients, means, squares, [], counts, found_inf=skip, lr=self.lr, beta1=0.9, beta2=0.999,
+            eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -186,6 +197,7 @@ class Loop:
         self.trace = torch.full((steps, len(self.columns), runs), torch.nan, device=where)
         self.position = torch.zeros(1, dtype=torch.long, device=where)  # the next row of `trace`
         self.alive = torch.ones(runs, dtype=torch.bool, device=where)
+        self.mask = torch.zeros_like(self.alive)  # the runs that the next update changes
         self.diverged_at = torch.full((runs,), -1, device=where)
         self.skipped = torch.zeros(runs, dtype=torch.long, device=where)
         self.tensors = {  # all that changes from step to step
@@ -197,6 +209,11 @@ class Loop:
 
     def step(self, *batch: Tensor) -> None:
         """One update of the stack."""
+        self.read(*batch)
+        self.update()
+
+    def read(self, *batch: Tensor) -> None:
+        """Everything but the update: the gradient, the runs that will follow it, and a row of the trace."""
         scores = self.score(*batch)
         reading = self.estimator(scores)
         self.parameters.differentiate(-reading.objective.sum())
@@ -204,8 +221,7 @@ class Loop:
         with torch.no_grad():
             valid = scores.valid
             finite = reading.objective.isfinite() & self.parameters.gradient.sum(1).isfinite()
-            self.optimizer.update(self.parameters, self.alive & valid & finite)
-
+            self.mask.copy_(self.alive & valid & finite)
             extra = [observed(scores, *batch) for observed in self.observe.values()]
             row = torch.stack([*reading, scores.joint_mean(), scores.log_mean_exp(), scores.pairs, *extra])
             self.trace.index_copy_(0, self.position, row.masked_fill(~self.alive, torch.nan).unsqueeze(0))
@@ -214,6 +230,19 @@ class Loop:
             self.diverged_at.copy_(torch.where(self.alive & ~finite, self.position, self.diverged_at))
             self.alive &= finite
             self.position += 1
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Follow the gradient."""
+        self.optimizer.update(self.parameters, self.mask)
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """What happens in here has not happened afterwards."""
+        before = {name: tensor.clone() for name, tensor in self.tensors.items()}
+        yield
+        for name, tensor in self.tensors.items():
+            tensor.copy_(before[name])
 
     def history(self) -> History:
         """What is known so far, on the host."""
@@ -263,23 +292,36 @@ class Captured:
         self.graph.replay()
 
     def _capture(self) -> torch.cuda.CUDAGraph:
-        before = {name: tensor.clone() for name, tensor in self.loop.tensors.items()}
-
-        def undo() -> None:
-            for name, tensor in self.loop.tensors.items():
-                tensor.copy_(before[name])
-
         beside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
-            for _ in range(self.WARM_UP):
+        with self.loop.undone():
+            beside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(beside):
+                for _ in range(self.WARM_UP):
+                    self.step(*self.held)
+            torch.cuda.current_stream().wait_stream(beside)
+            with torch.cuda.graph(graph):
                 self.step(*self.held)
-                undo()
-        torch.cuda.current_stream().wait_stream(beside)
-        with torch.cuda.graph(graph):
-            self.step(*self.held)
-        undo()
         return graph
+
+
+class Recorded:
+    """A loop's step on a CPU, of which all but the update is `recorded`: the same numbers to the bit.
+
+    Args:
+        loop: what its score and its loss do must not depend on values that Python sees.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.read: Callable[..., None] | None = None
+
+    def __call__(self, *batch: Tensor) -> None:
+        """One step; the first records it."""
+        if self.read is None:
+            with self.loop.undone():
+                self.read = recorded(self.loop.read, *batch)
+        self.read(*batch)
+        self.loop.update()
 
 
 @dataclass
@@ -313,14 +355,20 @@ class Keeper:
         self.checkpoints.write(step, {name: tensor.cpu().numpy() for name, tensor in (loop.tensors | generators).items()})
 
 
-def program(loop: Loop, *, compile_step: bool = False, capture: bool = False) -> Callable[..., None]:
-    """The loop's step as it is run: plain, `compiled`, or either of them `Captured`."""
-    step = compiled(loop) if compile_step else loop.step
+def program(loop: Loop, *, compile_step: bool = False, capture: bool = False, record: bool = False) -> Callable[..., None]:
+    """The loop's step as it is run: plain, `compiled`, `Recorded`; or one of the first two `Captured`."""
+    step = compiled(loop) if compile_step else Recorded(loop) if record else loop.step
     return Captured(loop, step) if capture else step
 
 
 def fit(
-    loop: Loop, batches: Iterable[Batch], *, keeper: Keeper | None = None, compile_step: bool = False, capture: bool = False
+    loop: Loop,
+    batches: Iterable[Batch],
+    *,
+    keeper: Keeper | None = None,
+    compile_step: bool = False,
+    capture: bool = False,
+    record: bool = False,
 ) -> History:
     """Maximise the objective of the loop's estimator; nothing waits for the host.
 
@@ -333,9 +381,10 @@ def fit(
         keeper: of these batches; where it has a state, the training goes on from there.
         compile_step: see `compiled`.
         capture: see `Captured`; everything is on a CUDA device, and the scores draw no random numbers.
+        record: see `Recorded`; everything is on the CPU.
     """
     first = keeper.take_up(loop) if keeper else 0
-    step = program(loop, compile_step=compile_step, capture=capture)
+    step = program(loop, compile_step=compile_step, capture=capture, record=record)
     for done, batch in enumerate(tqdm(batches, initial=first, total=len(loop.trace), disable=None, leave=False), first + 1):
         step(*batch)
         if keeper:
