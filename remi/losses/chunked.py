@@ -1,48 +1,40 @@
-"""The scores of large batches, a few rows of the N x N matrix at a time: memory grows like N, not like N squared.
+"""Large batches a few rows at a time: memory grows like N, not like N squared, for the scores as for the encoder.
 
-A chunk of rows is ordinary `Scores`, and so are its means; here they are only pooled. The backward pass computes the chunks
-again instead of keeping them.
-
-Linear is what is allocated. On the CPU the C library may keep freed blocks (glibc 2.36 does): where resident memory matters,
-start Python with the environment variable MALLOC_MMAP_THRESHOLD_=100000.
+What is left out of memory is computed again in the backward pass: a chunk's scores, or the encoder's activations on a few items.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import ctypes
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from remi.losses.scores import Scores
+from remi.losses.pooled import Pooled, Quantity
+from remi.losses.scores import Scores, check_embeddings, check_views, labelled, lonely, paired, product, tempered
 
 ROWS = 256  # of a chunk: long enough for a fast product, 8 MiB of single-precision scores at N = 8,192
 
 
-def from_views(z1: Tensor, z2: Tensor, temperature: float = 1.0, *, rows: int = ROWS) -> Scores:
+def from_views(z1: Tensor, z2: Tensor, temperature: float | Tensor = 1.0, *, rows: int = ROWS) -> Scores:
     """`Scores.from_views`, `rows` rows at a time.
 
     Args:
         z1: (..., n, d).
         z2: (..., n, d), the same items.
-        temperature: divides the inner products.
+        temperature: divides the inner products; a tensor gets its gradient.
         rows: of one chunk; n need not be a multiple.
 
     Raises:
         ValueError: `rows` is not a positive integer, or what `Scores.from_views` raises.
     """
-    Scores.from_views(_shape(z1), _shape(z2), temperature)  # for its errors
-
-    def block(some: Tensor, every: Tensor, start: int) -> Scores:
-        matrix = _product(some, every) / temperature
-        others = ~_itself(matrix, start)
-        return Scores(matrix.diagonal(start, -2, -1), matrix, marginal_mask=others, rowwise=True)
-
-    return _Chunked(z1.flatten(-2), z2, block=block, rows=_check_rows(rows))
+    check_views(z1, z2)
+    z1 = tempered(z1, temperature)
+    return Chunked.of(lambda some: paired(product(z1[..., some, :], z2), some.start), z1.shape[-2], rows)
 
 
-def from_embeddings(embeddings: Tensor, labels: Tensor, *, rows: int = ROWS) -> Scores:
+def from_embeddings(embeddings: Tensor, labels: Tensor | Sequence[int] | np.ndarray, *, rows: int = ROWS) -> Scores:
     """`Scores.from_embeddings`, `rows` rows at a time.
 
     Args:
@@ -53,114 +45,92 @@ def from_embeddings(embeddings: Tensor, labels: Tensor, *, rows: int = ROWS) -> 
     Raises:
         ValueError: `rows` is not a positive integer, or what `Scores.from_embeddings` raises.
     """
-    Scores.from_embeddings(_shape(embeddings), _shape(labels))  # for its errors
+    every = check_embeddings(embeddings, labels)
 
-    def block(some: Tensor, every: Tensor, start: int) -> Scores:
-        matrix = _product(some, every)
-        others = ~_itself(matrix, start)
-        own = labels[..., start : start + matrix.shape[-2], None]
-        same = (own == labels.unsqueeze(-2)) & others
-        return Scores(matrix.flatten(-2), matrix, same.flatten(-2), others, others, rowwise=True)
+    def block(some: slice) -> Scores:
+        return labelled(product(embeddings[..., some, :], embeddings), every[..., some], every, some.start)
 
-    ordered = labels.sort(-1).values
-    valid = (ordered[..., 1:] == ordered[..., :-1]).any(-1, keepdim=True)
-    return _Chunked(embeddings.flatten(-2), embeddings, valid, block=block, rows=_check_rows(rows))
+    n = embeddings.shape[-2]
+    return Chunked.of(block, n, rows, lonely(every) < n)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Chunked(Scores):
-    """Scores that are the inner products of two sets of embeddings, and that are never all there at once.
+def encode(encoder: Callable[[Tensor], Tensor], items: Tensor, *, rows: int = ROWS) -> Tensor:
+    """`encoder(items)`, `rows` items at a time, for an encoder that does not fit (the cached gradients of Gao and others, 2021).
 
-    What is zeroed in a batch without a joint pair (`estimators.get`) are the scores of `Scores`, and the embeddings here: the
-    scores are zero in both cases.
+        z1, z2 = chunked.encode(encoder, x1), chunked.encode(encoder, x2)
+        loss(z1, z2).backward()
+
+    Only the embeddings are kept. The backward pass of the loss stops at them, then takes a few items at a time through the
+    encoder again, forward and backward, with the same dropout. The gradient is the whole batch's. Batch normalisation takes
+    the statistics of the few items, and counts each of them twice in its running ones.
 
     Args:
-        joint: (..., n * d) the embeddings of the rows, flat: a value per run and entry, as joint scores are.
-        marginal: (..., n, d) the embeddings of the columns.
-        joint_mask: (..., 1) whether there is a joint pair; None means that there is.
-        block: some rows' embeddings, all columns' embeddings and the number of the first row -> the scores of these rows.
-        rows: of one chunk.
+        encoder: a module or function from (rows, ...) to (rows, d), each item by itself.
+        items: (n, ...).
+        rows: items at a time; n need not be a multiple.
+
+    Raises:
+        ValueError: `rows` is not a positive integer.
+
+    Source: Gao, Zhang, Han & Callan (2021), Scaling deep contrastive learning batch size under memory limited setup.
+    """
+    parts = items.split(_check_rows(rows))
+    return torch.cat([checkpoint(_tidied(encoder), part, use_reentrant=False) for part in parts])
+
+
+class Chunked(Pooled):
+    """Scores that are computed a chunk of rows at a time, and again in the backward pass.
+
+    Args:
+        parts: functions that compute a chunk's scores.
+        valid: as in `Pooled`.
     """
 
-    block: Callable[[Tensor, Tensor, int], Scores]
-    rows: int
+    def __init__(self, parts: Sequence[Callable[[], Scores]], valid: Tensor | None = None) -> None:
+        super().__init__(valid)
+        self._parts = parts
 
-    def __post_init__(self) -> None:
-        """The constructors have checked what the scores would be."""
-
-    @property
-    def valid(self) -> Tensor:
-        """(...) as in `Scores`; from the labels alone."""
-        if self.joint_mask is None:
-            return self.marginal.new_ones(self.marginal.shape[:-2], dtype=torch.bool)
-        return self.joint_mask.squeeze(-1)
-
-    @property
-    def pairs(self) -> Tensor:
-        """(...) the number of joint pairs."""
-        return torch.stack(self._each(lambda scores: scores.pairs)).sum(0)
+    @classmethod
+    def of(cls, block: Callable[[slice], Scores], n: int, rows: int, valid: Tensor | None = None) -> "Chunked":
+        """`block` computes the scores of some of the n rows."""
+        chunks = [slice(start, min(start + rows, n)) for start in range(0, n, _check_rows(rows))]
+        return cls([lambda some=some: block(some) for some in chunks], valid)  # type: ignore[misc]
 
     def map(self, transform: Callable[[Tensor], Tensor]) -> Scores:
         """The same populations with every critic value transformed, when it is computed."""
-        return replace(self, block=lambda some, every, start: self.block(some, every, start).map(transform))
+        return Chunked([lambda part=part: part().map(transform) for part in self._parts], self._valid)  # type: ignore[misc]
 
-    def joint_mean(self) -> Tensor:
-        """E_P[T]: the chunks' means, weighed by their joint pairs."""
-        return self._over_pairs(Scores.joint_mean)
+    def each(self, *quantities: Quantity) -> Tensor:
+        """(parts, quantities, ...) the quantities of every chunk."""
 
-    def marginal_mean(self) -> Tensor:
-        """E_Q[T]: the chunks' means, weighed by their rows, which all have n - 1 marginal pairs."""
-        return torch.stack([mean * share for mean, share in self._shares(Scores.marginal_mean)]).sum(0)
+        def of(part: Callable[[], Scores]) -> Tensor:
+            scores = part()
+            return torch.stack([quantity(scores) for quantity in quantities])
 
-    def log_mean_exp(self) -> Tensor:
-        """Logarithm of E_Q[exp T], with the same weights."""
-        return torch.stack([lme + math.log(share) for lme, share in self._shares(Scores.log_mean_exp)]).logsumexp(0)
-
-    def row_log_mean_exp(self) -> Tensor:
-        """Mean over joint pairs of log mean exp of the pair's own row; a row is whole in its chunk."""
-        return self._over_pairs(Scores.row_log_mean_exp)
-
-    def _over_pairs(self, quantity: Callable[[Scores], Tensor]) -> Tensor:
-        sums, pairs = torch.stack(self._each(lambda scores: torch.stack([quantity(scores) * scores.pairs, scores.pairs]))).sum(0)
-        return sums / pairs.clamp_min(1)
-
-    def _shares(self, quantity: Callable[[Scores], Tensor]) -> list[tuple[Tensor, float]]:
-        """The quantity of every chunk, with the chunk's share of the rows."""
-        n = self.marginal.shape[-2]
-        sizes = [min(self.rows, n - start) for start in range(0, n, self.rows)]
-        return [(value, size / n) for value, size in zip(self._each(quantity), sizes, strict=True)]
-
-    def _each(self, quantity: Callable[[Scores], Tensor]) -> list[Tensor]:
-        """The quantity of every chunk, computed again in the backward pass."""
-        every = self.marginal
-        some = self.joint.unflatten(-1, every.shape[-2:])
-
-        def of(some: Tensor, every: Tensor, start: int) -> Tensor:
-            return quantity(self.block(some, every, start))
-
-        starts = range(0, every.shape[-2], self.rows)
-        return [
-            checkpoint(of, some[..., start : start + self.rows, :], every, start, use_reentrant=False, preserve_rng_state=False)
-            for start in starts
-        ]
+        run = _tidied(of)
+        return torch.stack([checkpoint(run, part, use_reentrant=False, preserve_rng_state=False) for part in self._parts])
 
 
-def _product(some: Tensor, every: Tensor) -> Tensor:
-    """Inner products of all pairs; what is pooled over chunks is at least single precision."""
-    matrix = some @ every.transpose(-1, -2)
-    return matrix.float() if matrix.dtype in (torch.float16, torch.bfloat16) else matrix
+_trim: Callable[[int], object] | None
+try:
+    _trim = ctypes.CDLL(None).malloc_trim
+except (AttributeError, OSError, TypeError):  # another C library, which needs no help
+    _trim = None
 
 
-def _itself(matrix: Tensor, start: int) -> Tensor:
-    """(rows, n) True where an item meets itself; row 0 is item `start`."""
-    rows, n = matrix.shape[-2:]
-    items = torch.arange(n, device=matrix.device)
-    return items[start : start + rows, None] == items
+def _tidied(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function, which first gives memory that is free back to the system.
 
+    glibc keeps what PyTorch frees in pieces that the next, equal chunk does not fit into: what is resident on the CPU would
+    grow like N squared, 3 GB at N = 16,384.
+    """
 
-def _shape(value: Tensor) -> Tensor:
-    """A tensor's shape and type without its values, that is without memory for their products; anything else as it is."""
-    return value.detach().to("meta") if isinstance(value, Tensor) else value
+    def tidy(*arguments: object) -> Tensor:
+        if _trim is not None and not torch.compiler.is_compiling():
+            _trim(0)
+        return function(*arguments)
+
+    return tidy
 
 
 def _check_rows(rows: int) -> int:

@@ -7,10 +7,10 @@ the marginals, LME(m) = log mean exp over the marginal scores.
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from numbers import Real
 from typing import Literal, NamedTuple, get_args, get_origin
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -174,10 +174,12 @@ def regularized(
     """
 
     def twin(scores: Scores) -> Reading:
-        reading = bound(scores)
-        if isinstance(lam, Tensor) and lam.shape not in ((), reading.objective.shape):
-            raise ValueError(f"lam must have a value per run, {tuple(reading.objective.shape)}; got {tuple(lam.shape)}")
-        return reading._replace(objective=reading.objective - lam * penalty(reading.normalizer, target))
+        reading, weight = bound(scores), lam
+        if isinstance(weight, Tensor):
+            if weight.shape not in ((), reading.objective.shape):
+                raise ValueError(f"lam must have a value per run, {tuple(reading.objective.shape)}; got {tuple(weight.shape)}")
+            weight = weight.to(reading.objective)
+        return reading._replace(objective=reading.objective - weight * penalty(reading.normalizer, target))
 
     return twin
 
@@ -200,8 +202,7 @@ def options(name: str) -> dict[str, inspect.Parameter]:
     Raises:
         ValueError: there is no such loss.
     """
-    if name not in NAMES:
-        raise ValueError(f"name must be one of {', '.join(NAMES)}; got {name!r}")
+    name = _known(name)
     found = _keywords(BOUNDS[family(name)])
     if name not in BOUNDS:
         found |= {key: value for key, value in _keywords(regularized).items() if key in ("lam", "target")}
@@ -213,16 +214,19 @@ def options(name: str) -> dict[str, inspect.Parameter]:
 def get(name: str, **chosen: object) -> Estimator:
     """The loss called `name` ("mine" ... "js", or "remine" ... "rejs") as a function from scores to a reading.
 
+    "ReMINE", as it is printed, is "remine". A number may be NumPy's, and `lam` an array as well as a tensor.
+
     A batch without a joint pair gives estimate nan and objective 0 without gradient, so that a training loop survives it.
 
     Raises:
         ValueError: no such loss, an option that it does not have, or a value out of range; the message lists what is allowed.
     """
+    name = _known(name)
     allowed = options(name)
     for key, value in chosen.items():
         if key not in allowed:
             raise ValueError(f"{name} has no option {key!r}; it has {', '.join(allowed) or 'none'}")
-        _check(key, value, allowed[key])
+        chosen[key] = _check(key, value, allowed[key])
     own = {key: value for key, value in chosen.items() if key not in ("lam", "target")}
     estimator: Estimator = lambda scores: BOUNDS[family(name)](scores, **own)  # noqa: E731
     if name not in BOUNDS:
@@ -231,21 +235,29 @@ def get(name: str, **chosen: object) -> Estimator:
 
 
 def _skip_empty(estimator: Estimator, scores: Scores) -> Reading:
-    if scores.joint_mask is None:
+    if scores.complete:
         return estimator(scores)
     valid = scores.valid
-    joint = torch.where(valid.unsqueeze(-1), scores.joint, 0.0)  # zero scores: 0 * inf would be a gradient of nan
-    marginal = torch.where(valid[..., None, None], scores.marginal, 0.0)
-    reading = estimator(replace(scores, joint=joint, marginal=marginal))
+    zeroed = scores.map(lambda t: torch.where(valid[(..., *[None] * (t.ndim - valid.ndim))], t, 0.0))
+    reading = estimator(zeroed)  # zero scores: 0 * inf would be a gradient of nan
     flagged = Reading(*(torch.where(valid, value, torch.nan) for value in reading))
     return flagged._replace(objective=torch.where(valid, reading.objective, 0.0))
+
+
+def _known(name: str) -> str:
+    """The name as the registry spells it."""
+    found = name.lower() if isinstance(name, str) else name
+    if found not in NAMES:
+        raise ValueError(f"name must be one of {', '.join(NAMES)}; got {name!r}")
+    return found
 
 
 def _keywords(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
     return {key: p for key, p in inspect.signature(function).parameters.items() if p.default is not p.empty}
 
 
-def _check(key: str, value: object, parameter: inspect.Parameter) -> None:
+def _check(key: str, value: object, parameter: inspect.Parameter) -> object:
+    """The value of an option, a number as Python's own."""
     choices = [
         c
         for hint in (parameter.annotation, *get_args(parameter.annotation))
@@ -256,12 +268,14 @@ def _check(key: str, value: object, parameter: inspect.Parameter) -> None:
         choices += [None] * (parameter.default is None)
         if value not in choices:
             raise ValueError(f"{key} must be one of {', '.join(map(repr, choices))}; got {value!r}")
-        return
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and (value.ndim == 0 or key == "lam"):
+        value = torch.as_tensor(value) if value.ndim else value.item()
     if key == "lam" and isinstance(value, Tensor):
         if value.dtype == torch.bool or not bool(((value >= 0) & value.isfinite()).all()):
             raise ValueError(f"lam must be finite and >= 0 for every run; got {value!r}")
-        return
-    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        return value
     limit, inside = {"lam": (" >= 0", lambda v: v >= 0), "tau": (" > 0", lambda v: v > 0)}.get(key, ("", lambda v: True))
-    if not number or not inside(value):
+    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or not inside(value):
         raise ValueError(f"{key} must be a finite number{limit}; got {value!r}")
+    return float(value)

@@ -5,12 +5,16 @@ Which pairs belong to which population is decided here, once, so that a loss is 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class Scores:
 
     Shapes never depend on the data: a setting that uses some of the pairs says which with a mask, so that one code
     serves one run, a stack of runs and a captured graph. A mask may leave out the leading dimensions of what it masks.
+    Values in half precision become float32, under autocast too: a bound takes their exponentials.
 
     Args:
         joint: (..., n) values T(x, y) with (x, y) drawn from P.
@@ -42,8 +47,9 @@ class Scores:
     def __post_init__(self) -> None:
         joint, marginal = self.joint, self.marginal
         for name, value in (("joint", joint), ("marginal", marginal)):
-            if not isinstance(value, Tensor) or not value.is_floating_point():
-                raise ValueError(f"{name} must be a floating-point tensor, got {getattr(value, 'dtype', type(value).__name__)}")
+            _check_floating(name, value)
+            if value.dtype in HALF:
+                object.__setattr__(self, name, value.float())
         if joint.ndim < 1 or marginal.ndim != joint.ndim + 1 or joint.shape[:-1] != marginal.shape[:-2]:
             raise ValueError(
                 f"joint must be (..., n) and marginal (..., rows, k) with equal leading dimensions, "
@@ -69,28 +75,36 @@ class Scores:
 
         An InfoNCE row keeps its positive (eq. 5), so that bound stays below log n.
         """
-        n = _square("matrix", matrix)
-        diagonal = matrix.diagonal(dim1=-2, dim2=-1)
-        return cls(diagonal, matrix, marginal_mask=~_identity(n, matrix), rowwise=True)
+        _check_square("matrix", matrix.shape)
+        return paired(matrix)
 
     @classmethod
-    def from_logits(cls, logits: Tensor, labels: Tensor) -> "Scores":
+    def from_logits(cls, logits: Tensor, labels: Tensor | Sequence[int] | np.ndarray) -> "Scores":
         """Supervised benchmark, T(x, y) = logits[y]: the label's logit is joint, all C logits are marginal.
 
         The marginal population is exact for uniform labels (Theorem 7's setting).
 
         Args:
             logits: (..., n, C).
-            labels: (..., n) integers in [0, C).
+            labels: (..., n) integers in [0, C). One outside is an error here; on a GPU, or compiled, PyTorch's own.
         """
         if logits.ndim < 2:
             raise ValueError(f"logits must be (..., n, C), got {tuple(logits.shape)}")
-        _check_labels(labels, logits.shape[:-1])
-        joint = logits.gather(-1, labels.long().unsqueeze(-1)).squeeze(-1)
+        labels = as_labels(labels, logits)
+        try:
+            joint = logits.gather(-1, labels.long().unsqueeze(-1)).squeeze(-1)
+        except RuntimeError:  # looked at only now: a GPU would have to wait for it
+            wrong = labels[(labels < 0) | (labels >= logits.shape[-1])].tolist()
+            if not wrong:
+                raise
+            raise ValueError(
+                f"labels must be in [0, {logits.shape[-1]}), the columns of logits, got {wrong[0]} ({len(wrong)} such); "
+                "there is no label to be ignored: leave such rows out"
+            ) from None
         return cls(joint, logits, rowwise=True)
 
     @classmethod
-    def from_embeddings(cls, embeddings: Tensor, labels: Tensor) -> "Scores":
+    def from_embeddings(cls, embeddings: Tensor, labels: Tensor | Sequence[int] | np.ndarray) -> "Scores":
         """Contrastive benchmark, T(x_1, x_2) = z_1 . z_2: same label is joint, all pairs are marginal.
 
         An image is never paired with itself. A batch in which no two images share a label has no joint pair: see `valid`.
@@ -99,22 +113,23 @@ class Scores:
             embeddings: (..., n, d).
             labels: (..., n) integers.
         """
-        if embeddings.ndim < 2:
-            raise ValueError(f"embeddings must be (..., n, d), got {tuple(embeddings.shape)}")
-        _check_labels(labels, embeddings.shape[:-1])
-        matrix = _Gram.apply(embeddings)
-        others = ~_identity(_square("embeddings @ embeddings.T", matrix), matrix)
-        same = (labels.unsqueeze(-1) == labels.unsqueeze(-2)) & others
-        return cls(matrix.flatten(-2), matrix, same.flatten(-2), others, others, rowwise=True)
+        labels = check_embeddings(embeddings, labels)
+        return labelled(product(embeddings, embeddings), labels, labels)
 
     @classmethod
-    def from_views(cls, z1: Tensor, z2: Tensor, temperature: float = 1.0) -> "Scores":
-        """Two views of the same n items, (..., n, d) each: `from_matrix` of z1 z2^T / temperature."""
-        if z1.shape != z2.shape or z1.ndim < 2:
-            raise ValueError(f"z1 and z2 must both be (..., n, d), got {tuple(z1.shape)} and {tuple(z2.shape)}")
-        if not (temperature > 0 and math.isfinite(temperature)):
-            raise ValueError(f"temperature must be a positive number, got {temperature!r}")
-        return cls.from_matrix(z1 @ z2.transpose(-1, -2) / temperature)
+    def from_views(cls, z1: Tensor, z2: Tensor, temperature: float | Tensor = 1.0) -> "Scores":
+        """Two views of the same n items, (..., n, d) each: `from_matrix` of z1 z2^T / temperature.
+
+        A temperature that is a tensor, of one value or of one for every run, gets its gradient, and is not looked at: a GPU
+        would have to wait for it.
+        """
+        check_views(z1, z2)
+        return paired(product(tempered(z1, temperature), z2))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every batch has a joint pair, whatever its labels."""
+        return self.joint_mask is None
 
     @property
     def valid(self) -> Tensor:
@@ -126,9 +141,12 @@ class Scores:
     @property
     def pairs(self) -> Tensor:
         """(...) the number of joint pairs."""
-        if self.joint_mask is None:
-            return self.joint.new_full(self.joint.shape[:-1], self.joint.shape[-1])
-        return self.joint_mask.sum(-1).to(self.joint.dtype).expand(self.joint.shape[:-1])
+        return _count(self.joint_mask, self.joint, 1)
+
+    @property
+    def marginal_pairs(self) -> Tensor:
+        """(...) the number of marginal pairs."""
+        return _count(self.marginal_mask, self.marginal, 2)
 
     def map(self, transform: Callable[[Tensor], Tensor]) -> "Scores":
         """The same populations with every critic value transformed."""
@@ -171,6 +189,64 @@ class Scores:
         return _mean(rows.repeat_interleave(self.joint.shape[-1] // rows.shape[-1], -1), self.joint_mask, 1)
 
 
+# ---- Which pairs are which: some rows of a matrix, or all of them ----------------------------------------------------------
+
+
+def paired(matrix: Tensor, first: int = 0, positives: int = 1) -> Scores:
+    """Some rows' scores against all columns: joint are a row's own columns, all others are marginal.
+
+    Args:
+        matrix: (..., rows, k); its first row is row `first` of all.
+        first: number of that row.
+        positives: columns that belong to a row: row i has the columns from i * positives on.
+    """
+    own = _own(matrix, first, positives)
+    if positives == 1:
+        return Scores(matrix.diagonal(first, -2, -1), matrix, marginal_mask=~own, rowwise=True)
+    rows = matrix.shape[-2]
+    block = matrix[..., first * positives : (first + rows) * positives].unflatten(-1, (rows, positives))
+    return Scores(block.diagonal(0, -3, -2).transpose(-1, -2).flatten(-2), matrix, marginal_mask=~own, rowwise=True)
+
+
+def labelled(matrix: Tensor, rows: Tensor, columns: Tensor, first: int = 0) -> Scores:
+    """Some rows' scores against all columns: joint is what shares a label, marginal are all, and nobody meets itself.
+
+    Args:
+        matrix: (..., rows, k); its first row is row `first` of all, and column `first`.
+        rows: (..., rows) labels.
+        columns: (..., k) labels; further columns have none, and share it with nobody.
+        first: number of that row.
+    """
+    others = ~_own(matrix, first)
+    same = rows.unsqueeze(-1) == columns.unsqueeze(-2)
+    if unlabelled := matrix.shape[-1] - columns.shape[-1]:
+        same = pad(same, (0, unlabelled))
+    return Scores(matrix.flatten(-2), matrix, (same & others).flatten(-2), others, others, rowwise=True)
+
+
+def _own(matrix: Tensor, first: int, positives: int = 1) -> Tensor:
+    """(rows, k) True where a column is the row's own."""
+    rows, k = matrix.shape[-2:]
+    own = torch.eye(rows, dtype=torch.bool, device=matrix.device)
+    if positives > 1:
+        own = own.repeat_interleave(positives, -1)
+    before, after = first * positives, k - (first + rows) * positives
+    return pad(own, (before, after)) if before or after else own
+
+
+# ---- Products, and what goes into them -------------------------------------------------------------------------------------
+
+
+def product(rows: Tensor, columns: Tensor) -> Tensor:
+    """Inner products of all pairs, in float32 at least, also where autocast would round them to half precision."""
+    if torch.is_autocast_enabled(rows.device.type):
+        with torch.autocast(rows.device.type, enabled=False):
+            return product(rows, columns)
+    if columns is rows:
+        return _Gram.apply(single(rows))
+    return single(rows) @ single(columns).transpose(-1, -2)
+
+
 class _Gram(torch.autograd.Function):
     """z z^T, whose gradient (G + G^T) z is one product, not two."""
 
@@ -183,6 +259,78 @@ class _Gram(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (z,) = ctx.saved_tensors
         return (gradient + gradient.transpose(-1, -2)) @ z
+
+
+def single(values: Tensor) -> Tensor:
+    """The values in float32, if they are in less."""
+    return values.float() if values.dtype in HALF else values
+
+
+def tempered(z: Tensor, temperature: float | Tensor) -> Tensor:
+    """Embeddings (..., n, d) whose inner products are divided by the temperature: the product has no further pass."""
+    if isinstance(temperature, Tensor):
+        if temperature.numel() != 1 and temperature.shape != z.shape[:-2]:
+            raise ValueError(
+                f"temperature must be one value, or one for every run, {tuple(z.shape[:-2])}; got {tuple(temperature.shape)}"
+            )
+        return single(z) / temperature.reshape(() if temperature.numel() == 1 else (*temperature.shape, 1, 1))
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"temperature must be a positive number, got {temperature!r}")
+    return single(z) / temperature
+
+
+def check_views(z1: Tensor, z2: Tensor) -> None:
+    """Raise unless both are embeddings of the same items, at least two."""
+    _check_floating("z1", z1)
+    _check_floating("z2", z2)
+    if z1.shape != z2.shape or z1.ndim < 2:
+        raise ValueError(f"z1 and z2 must both be (..., n, d), got {tuple(z1.shape)} and {tuple(z2.shape)}")
+    _check_square("z1 @ z2.T", (*z1.shape[:-1], z1.shape[-2]))
+
+
+def check_embeddings(embeddings: Tensor, labels: Tensor | Sequence[int] | np.ndarray) -> Tensor:
+    """Raise unless there are at least two embeddings, with a label each; returns the labels."""
+    _check_floating("embeddings", embeddings)
+    if embeddings.ndim < 2:
+        raise ValueError(f"embeddings must be (..., n, d), got {tuple(embeddings.shape)}")
+    labels = as_labels(labels, embeddings)
+    _check_square("embeddings @ embeddings.T", (*embeddings.shape[:-1], embeddings.shape[-2]))
+    return labels
+
+
+def lonely(labels: Tensor) -> Tensor:
+    """(...) how many of (..., n) labels occur once: these items have no partner."""
+    ordered = labels.sort(-1).values
+    twins = ordered[..., 1:] == ordered[..., :-1]
+    return labels.shape[-1] - (pad(twins, (0, 1)) | pad(twins, (1, 0))).sum(-1)
+
+
+def as_labels(labels: Tensor | Sequence[int] | np.ndarray, of: Tensor) -> Tensor:
+    """Labels, one for each of (..., n, anything), as a tensor; lists and arrays go to the device."""
+    shape, given = of.shape[:-1], labels
+    if not isinstance(labels, Tensor):
+        try:
+            labels = torch.as_tensor(np.asarray(labels), device=of.device)
+        except (TypeError, ValueError):  # strings, lists of unequal lengths
+            raise ValueError(f"labels must be integers of shape {tuple(shape)}, got {given!r}") from None
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool or labels.shape != shape:
+        raise ValueError(f"labels must be integers of shape {tuple(shape)}, got {labels.dtype} of shape {tuple(labels.shape)}")
+    if labels.device != of.device:
+        raise ValueError(f"labels must be where their rows are, on {of.device}, got {labels.device}")
+    return labels
+
+
+def _check_floating(name: str, value: object) -> None:
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise ValueError(f"{name} must be a floating-point tensor, got {getattr(value, 'dtype', type(value).__name__)}")
+
+
+def _check_square(name: str, shape: Sequence[int]) -> None:
+    if len(shape) < 2 or shape[-2] != shape[-1] or shape[-1] < 2:
+        raise ValueError(f"{name} must be (..., n, n) with n >= 2, got {tuple(shape)}")
+
+
+# ---- Means of masked entries -----------------------------------------------------------------------------------------------
 
 
 def _mean(values: Tensor, mask: Tensor | None, dims: int) -> Tensor:
@@ -201,25 +349,15 @@ def _log_count(mask: Tensor | None, values: Tensor, dims: int) -> Tensor | float
     return mask.flatten(-dims).sum(-1).double().log().to(values.dtype)
 
 
+def _count(mask: Tensor | None, values: Tensor, dims: int) -> Tensor:
+    """How many of the last `dims` dimensions' entries the mask keeps."""
+    if mask is None:
+        return values.new_full(values.shape[:-dims], values.shape[-dims:].numel())
+    return mask.flatten(-dims).sum(-1).to(values.dtype).expand(values.shape[:-dims])
+
+
 def _where(mask: Tensor | None, values: Tensor, otherwise: float) -> Tensor:
     return values if mask is None else values.masked_fill(~mask, otherwise)
-
-
-def _identity(n: int, like: Tensor) -> Tensor:
-    return torch.eye(n, dtype=torch.bool, device=like.device)
-
-
-def _square(name: str, matrix: Tensor) -> int:
-    if matrix.ndim < 2 or matrix.shape[-2] != matrix.shape[-1] or matrix.shape[-1] < 2:
-        raise ValueError(f"{name} must be (..., n, n) with n >= 2, got {tuple(matrix.shape)}")
-    return matrix.shape[-1]
-
-
-def _check_labels(labels: Tensor, shape: torch.Size) -> None:
-    whole = isinstance(labels, Tensor) and not (labels.is_floating_point() or labels.dtype == torch.bool)
-    if not whole or labels.shape != shape:
-        got = f"{labels.dtype} of shape {tuple(labels.shape)}" if isinstance(labels, Tensor) else repr(labels)
-        raise ValueError(f"labels must be integers of shape {tuple(shape)}, got {got}")
 
 
 def _check_mask(name: str, mask: Tensor | None, values: Tensor, dims: int) -> None:

@@ -2,6 +2,9 @@
 
 import itertools
 import math
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -97,6 +100,109 @@ def test_gradients_reach_what_a_map_uses():
     close(shifts[1].grad, shifts[0].grad, z.dtype)
 
 
+@pytest.mark.parametrize("leading", [(), (3,)], ids=["one", "stack"])
+@pytest.mark.parametrize("setting", ["embeddings", "views"])
+def test_extremes_and_counts_are_the_dense_ones(setting, leading):
+    z1, z2, labels = draw(leading, torch.float64)
+    dense, found = settings(z1, z2, labels)[setting]
+    close(found.marginal_min(), dense.marginal_min(), z1.dtype)
+    close(found.marginal_max(), dense.marginal_max(), z1.dtype)
+    assert found.marginal_pairs.tolist() == dense.marginal_pairs.tolist()
+
+
+@pytest.mark.parametrize("setting", ["embeddings", "views"])
+def test_scores_that_are_never_there_cannot_be_had(setting):
+    """A bound of one's own that reads them gets an error, not something else's entries."""
+    found = settings(*draw((), torch.float64))[setting][1]
+    for field in ("joint", "marginal", "joint_mask", "marginal_mask", "row_mask", "rowwise"):
+        with pytest.raises(AttributeError, match="in parts and never all there: ask for joint_mean"):
+            getattr(found, field)
+    with pytest.raises(AttributeError, match="never all there"):
+        replace(found, marginal_mask=torch.ones(N, N, dtype=torch.bool))
+    assert repr(found) == "Chunked(...)"
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,)])
+def test_a_learned_temperature_gets_its_gradient(shape):
+    z1, z2, _ = draw((3,), torch.float64)
+    found = []
+    for build in (Scores.from_views, lambda *inputs: chunked.from_views(*inputs, rows=ROWS)):
+        temperature = torch.full(shape, 0.5, dtype=torch.float64, requires_grad=True)
+        get("remine")(build(z1, z2, temperature)).objective.sum().backward()
+        found.append(temperature.grad)
+    by_hand = [get("remine")(Scores.from_matrix(z1 @ z2.mT / t)).objective.sum() for t in (0.5 + 1e-6, 0.5 - 1e-6)]
+    assert found[0].sum().item() == pytest.approx((by_hand[0] - by_hand[1]).item() / 2e-6, rel=1e-6)
+    close(found[1], found[0], torch.float64)
+    with pytest.raises(ValueError, match=r"temperature must be one value, or one for every run, \(3,\); got \(2,\)"):
+        build(z1, z2, torch.ones(2))
+
+
+class Noisy(torch.nn.Sequential):
+    """Every layer that has a state or a mask, and something to train."""
+
+    def __init__(self, width=8):
+        super().__init__(torch.nn.Linear(4, width), torch.nn.GELU(), torch.nn.Dropout(0.3), torch.nn.Linear(width, 5))
+
+
+@pytest.mark.parametrize("rows", [1, 5, 100])
+def test_an_encoder_in_parts_has_the_gradient_of_the_whole_batch(rows):
+    z1, z2, _ = draw((), torch.float64)
+    encoder, found = Noisy().double(), []
+    for encode in (
+        lambda x: torch.cat([encoder(part) for part in x.split(rows)]),
+        lambda x: chunked.encode(encoder, x, rows=rows),
+    ):
+        torch.manual_seed(0)  # both draw the same masks in the first pass; the second pass replays them
+        encoder.zero_grad()
+        get("remine")(Scores.from_views(encode(z1), encode(z2))).objective.backward()
+        found.append([p.grad.clone() for p in encoder.parameters()])
+        found[-1].append(torch.rand(1))  # and the generator goes on from where it was
+    assert_close(found[1], found[0])
+
+
+def resident(code):
+    """MiB by which a process's resident memory grew while it ran `code`, after the first small step of its kind."""
+    frame = f"""
+import resource, torch
+from remi.losses import chunked, estimators
+torch.set_num_threads(1)
+remine = estimators.get("remine")
+def step(n):
+{code}
+step(300)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+step({{n}})
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+    def grew(n):
+        out = subprocess.run([sys.executable, "-c", frame.format(n=n)], capture_output=True, text=True, check=True)
+        return float(out.stdout)
+
+    return grew
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts kibibytes, as Linux does")
+def test_resident_memory_does_not_grow_like_n_squared():
+    grew = resident("    z = torch.randn(n, 8, requires_grad=True); remine(chunked.from_views(z, z)).objective.backward()")
+    assert grew(8192) < 300  # 860 before free memory was given back; the scores are 256 MiB, and several such are at work
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts kibibytes, as Linux does")
+def test_a_large_batch_through_an_encoder_stays_below_two_gigabytes():
+    wide = 4096  # 8,192 items have 128 MiB of activations in each of its layers
+    encoder = (
+        f"torch.nn.Sequential(torch.nn.Linear(32, {wide}), torch.nn.GELU(), torch.nn.Dropout(0.1), torch.nn.Linear({wide}, 32))"
+    )
+    grew = resident(
+        f"""
+    encoder = {encoder}
+    z1, z2 = (chunked.encode(encoder, torch.randn(n, 32), rows=256) for _ in range(2))
+    remine(chunked.from_views(z1, z2, 10.0)).objective.backward()"""
+    )
+    assert grew(8192) < 500
+
+
 def allocated(name, module, n):
     """The most bytes that PyTorch has allocated at any moment of a step."""
     z, labels = torch.ones(n, 16, requires_grad=True), torch.arange(n) % 10
@@ -117,7 +223,8 @@ def test_memory_grows_like_n(name):
     ("setting", "inputs"),
     [
         ("from_embeddings", (zeros(3, 4), zeros(3))),
-        ("from_embeddings", (zeros(3, 4), [0, 1, 2])),
+        ("from_embeddings", (zeros(3, 4), [0, 1, 2.5])),
+        ("from_embeddings", (zeros(3, 4), "abc")),
         ("from_embeddings", (zeros(3, 4), tensor([0, 1]))),
         ("from_embeddings", (zeros(1, 4), tensor([0]))),
         ("from_embeddings", (zeros(3), tensor(1))),

@@ -4,11 +4,13 @@ import math
 import re
 from dataclasses import FrozenInstanceError, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import tensor, zeros
 from torch.testing import assert_close
 
+from remi.losses import chunked
 from remi.losses.scores import Scores
 
 
@@ -230,6 +232,40 @@ def test_scores_are_frozen():
 def test_errors_name_the_argument_and_its_value(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+LABELS = [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "labels", [LABELS, tuple(LABELS), np.array(LABELS), np.array(LABELS, np.uint8)], ids=lambda x: str(type(x))
+)
+def test_labels_may_be_a_list_or_an_array(labels):
+    for build, chunk in ((Scores.from_logits, None), (Scores.from_embeddings, chunked.from_embeddings)):
+        assert torch.equal(build(TENS, labels).marginal, build(TENS, tensor(LABELS)).marginal)
+        if chunk:
+            assert chunk(TENS, labels).pairs == build(TENS, labels).pairs
+
+
+@pytest.mark.parametrize(("labels", "wrong"), [([0, 3, 1], 3), ([-100, 0, -100], -100), ([-1, 1, 1], -1), ([0, 255, 256], 255)])
+def test_a_label_without_a_column_is_one_clear_error(labels, wrong):
+    with pytest.raises(ValueError, match=rf"labels must be in \[0, 3\), the columns of logits, got {wrong} "):
+        Scores.from_logits(TENS, tensor(labels))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_read_in_single(dtype):
+    """In float16 300 images have more pairs than there are numbers, and 65,536 is infinite."""
+    z, labels = 30 * torch.ones(300, 100, dtype=dtype), torch.zeros(300, dtype=torch.long)
+    for scores in (
+        Scores.from_embeddings(z, labels),
+        Scores.from_views(z, z),
+        Scores.from_matrix(z @ z.mT / 30),
+        Scores(z[0], z),
+    ):
+        assert scores.joint.dtype == scores.marginal.dtype == scores.log_mean_exp().dtype == torch.float32
+    scores = Scores.from_embeddings(z, labels)
+    assert (scores.pairs, scores.joint_mean(), scores.marginal_max()) == (300 * 299, 90_000, 90_000)
 
 
 @pytest.mark.parametrize(

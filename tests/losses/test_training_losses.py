@@ -63,6 +63,33 @@ def test_compiles_to_machine_code():
     compare(lambda z: [LOSSES["remine"](SETTINGS["embeddings"](z))], "inductor")
 
 
+@pytest.mark.parametrize("setting", ["views", "chunked views"])
+def test_a_learned_temperature_compiles_as_one_graph(setting):
+    torch._dynamo.reset()
+    temperature = torch.tensor(0.5, requires_grad=True)
+    build = chunked.from_views if setting == "chunked views" else Scores.from_views
+    compare(lambda z: [LOSSES["remine"](build(z, z.roll(1, 0), temperature))], "aot_eager")
+    assert temperature.grad
+
+
+@each_setting
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_autocast_does_not_reach_the_loss(setting, dtype, compiled):
+    """Embeddings in half precision, as an encoder gives them there, are read as their own values in float32."""
+    z = features().to(dtype)
+
+    def step(z):
+        with torch.autocast("cpu", dtype):
+            return [torch.stack(LOSSES[name](SETTINGS[setting](z))) for name in (["remine"] if compiled else NAMES)]
+
+    torch._dynamo.reset()
+    found = torch.compile(step, fullgraph=True, backend="aot_eager")(z) if compiled else step(z)
+    for name, value in zip(NAMES if not compiled else ["remine"], found, strict=True):
+        assert value.dtype == torch.float32
+        assert_close(value, torch.stack(LOSSES[name](SETTINGS[setting](z.float()))), rtol=1e-6, atol=1e-6)
+
+
 @each_setting
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("outside", [False, True], ids=["inside autocast", "scores in single precision"])
