@@ -1,7 +1,8 @@
 """Floor 1: critic values in, a reading out. Here live the bounds, their regularized twins and the populations they compare."""
 
-from remi.losses import chunked, estimators
+from remi.losses import chunked, estimators, gathered
 from remi.losses.estimators import BOUNDS, LABELS, NAMES, Estimator, Reading, family, get, mine, nwj, regularized
+from remi.losses.modules import Loss, Queue
 from remi.losses.scores import Scores
 
 __all__ = [
@@ -9,11 +10,14 @@ __all__ = [
     "LABELS",
     "NAMES",
     "Estimator",
+    "Loss",
+    "Queue",
     "Reading",
     "Scores",
     "chunked",
     "estimators",
     "family",
+    "gathered",
     "get",
     "mine",
     "nwj",

@@ -74,7 +74,7 @@ def encode(encoder: Callable[[Tensor], Tensor], items: Tensor, *, rows: int = RO
 
     Source: Gao, Zhang, Han & Callan (2021), Scaling deep contrastive learning batch size under memory limited setup.
     """
-    parts = items.split(_check_rows(rows))
+    parts = items.split(check_rows(rows))
     return torch.cat([checkpoint(_tidied(encoder), part, use_reentrant=False) for part in parts])
 
 
@@ -93,7 +93,7 @@ class Chunked(Pooled):
     @classmethod
     def of(cls, block: Callable[[slice], Scores], n: int, rows: int, valid: Tensor | None = None) -> "Chunked":
         """`block` computes the scores of some of the n rows."""
-        chunks = [slice(start, min(start + rows, n)) for start in range(0, n, _check_rows(rows))]
+        chunks = [slice(start, min(start + rows, n)) for start in range(0, n, check_rows(rows))]
         return cls([lambda some=some: block(some) for some in chunks], valid)  # type: ignore[misc]
 
     def map(self, transform: Callable[[Tensor], Tensor]) -> Scores:
@@ -133,7 +133,8 @@ def _tidied(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return tidy
 
 
-def _check_rows(rows: int) -> int:
+def check_rows(rows: int, name: str = "rows") -> int:
+    """Raise unless it is a positive integer."""
     if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
-        raise ValueError(f"rows must be a positive integer, got {rows!r}")
+        raise ValueError(f"{name} must be a positive integer, got {rows!r}")
     return rows

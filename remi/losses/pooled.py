@@ -50,28 +50,28 @@ class Pooled(Scores):
 
     def joint_mean(self) -> Tensor:
         """E_P[T]."""
-        return self._mean(Scores.joint_mean, _pairs)
+        return self._mean(lambda part: part.joint_mean(), _pairs)
 
     def marginal_mean(self) -> Tensor:
         """E_Q[T]."""
-        return self._mean(Scores.marginal_mean, _marginal_pairs)
+        return self._mean(lambda part: part.marginal_mean(), _marginal_pairs)
 
     def marginal_min(self) -> Tensor:
         """(...) the lowest T on a marginal pair."""
-        return self.each(Scores.marginal_min).amin((0, 1))
+        return self.each(lambda part: part.marginal_min()).amin((0, 1))
 
     def marginal_max(self) -> Tensor:
         """(...) the highest T on a marginal pair."""
-        return self.each(Scores.marginal_max).amax((0, 1))
+        return self.each(lambda part: part.marginal_max()).amax((0, 1))
 
     def log_mean_exp(self) -> Tensor:
         """Logarithm of E_Q[exp T]."""
-        values, pairs = self.each(Scores.log_mean_exp, _marginal_pairs).unbind(1)
+        values, pairs = self.each(lambda part: part.log_mean_exp(), _marginal_pairs).unbind(1)
         return (values + (pairs / pairs.sum(0)).log()).logsumexp(0)
 
     def row_log_mean_exp(self) -> Tensor:
         """Mean over joint pairs of log mean exp of the pair's own row; a row is whole in its part."""
-        return self._mean(Scores.row_log_mean_exp, _pairs)
+        return self._mean(lambda part: part.row_log_mean_exp(), _pairs)
 
     def _mean(self, quantity: Quantity, number: Quantity) -> Tensor:
         """The parts' means, weighed by the number of their pairs; 0 where there is none."""
@@ -91,9 +91,9 @@ class Pooled(Scores):
     joint = marginal = joint_mask = marginal_mask = row_mask = rowwise = property(_nowhere)
 
 
-def _pairs(scores: Scores) -> Tensor:
-    return scores.pairs
+def _pairs(part: Scores) -> Tensor:
+    return part.pairs
 
 
-def _marginal_pairs(scores: Scores) -> Tensor:
-    return scores.marginal_pairs
+def _marginal_pairs(part: Scores) -> Tensor:
+    return part.marginal_pairs

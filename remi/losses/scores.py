@@ -47,7 +47,7 @@ class Scores:
     def __post_init__(self) -> None:
         joint, marginal = self.joint, self.marginal
         for name, value in (("joint", joint), ("marginal", marginal)):
-            _check_floating(name, value)
+            check_floating(name, value)
             if value.dtype in HALF:
                 object.__setattr__(self, name, value.float())
         if joint.ndim < 1 or marginal.ndim != joint.ndim + 1 or joint.shape[:-1] != marginal.shape[:-2]:
@@ -279,22 +279,24 @@ def tempered(z: Tensor, temperature: float | Tensor) -> Tensor:
     return single(z) / temperature
 
 
-def check_views(z1: Tensor, z2: Tensor) -> None:
-    """Raise unless both are embeddings of the same items, at least two."""
-    _check_floating("z1", z1)
-    _check_floating("z2", z2)
+def check_views(z1: Tensor, z2: Tensor, least: int = 2) -> None:
+    """Raise unless both are embeddings of the same items, at least so many."""
+    check_floating("z1", z1)
+    check_floating("z2", z2)
     if z1.shape != z2.shape or z1.ndim < 2:
         raise ValueError(f"z1 and z2 must both be (..., n, d), got {tuple(z1.shape)} and {tuple(z2.shape)}")
-    _check_square("z1 @ z2.T", (*z1.shape[:-1], z1.shape[-2]))
+    if z1.shape[-2] < least:
+        _check_square("z1 @ z2.T", (*z1.shape[:-1], z1.shape[-2]))
 
 
-def check_embeddings(embeddings: Tensor, labels: Tensor | Sequence[int] | np.ndarray) -> Tensor:
-    """Raise unless there are at least two embeddings, with a label each; returns the labels."""
-    _check_floating("embeddings", embeddings)
+def check_embeddings(embeddings: Tensor, labels: Tensor | Sequence[int] | np.ndarray, least: int = 2) -> Tensor:
+    """Raise unless there are at least so many embeddings, with a label each; returns the labels."""
+    check_floating("embeddings", embeddings)
     if embeddings.ndim < 2:
         raise ValueError(f"embeddings must be (..., n, d), got {tuple(embeddings.shape)}")
     labels = as_labels(labels, embeddings)
-    _check_square("embeddings @ embeddings.T", (*embeddings.shape[:-1], embeddings.shape[-2]))
+    if embeddings.shape[-2] < least:
+        _check_square("embeddings @ embeddings.T", (*embeddings.shape[:-1], embeddings.shape[-2]))
     return labels
 
 
@@ -320,7 +322,8 @@ def as_labels(labels: Tensor | Sequence[int] | np.ndarray, of: Tensor) -> Tensor
     return labels
 
 
-def _check_floating(name: str, value: object) -> None:
+def check_floating(name: str, value: object) -> None:
+    """Raise unless it is a tensor of real numbers."""
     if not isinstance(value, Tensor) or not value.is_floating_point():
         raise ValueError(f"{name} must be a floating-point tensor, got {getattr(value, 'dtype', type(value).__name__)}")
 
