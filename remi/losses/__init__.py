@@ -1,6 +1,6 @@
 """Floor 1: critic values in, a reading out. Here live the bounds, their regularized twins and the populations they compare."""
 
-from remi.losses import chunked, estimators, gathered
+from remi.losses import adapters, chunked, estimators, gathered
 from remi.losses.estimators import BOUNDS, LABELS, NAMES, Estimator, Reading, family, get, mine, nwj, regularized
 from remi.losses.modules import Loss, Queue
 from remi.losses.scores import Scores
@@ -14,6 +14,7 @@ __all__ = [
     "Queue",
     "Reading",
     "Scores",
+    "adapters",
     "chunked",
     "estimators",
     "family",

@@ -10,6 +10,7 @@ loss(q, k, negatives=queue(k))      those of earlier batches: a `Queue`
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -123,7 +124,8 @@ class Loss(nn.Module):
             directions = [self._scores(z1, z2, None, negatives)]
             if self.symmetric and z2.ndim == 2 and negatives is None and estimators.family(self.name.lower()) == "infonce":
                 whole = self.rows is None and not self.gather
-                directions.append(paired(directions[0].marginal.mT) if whole else self._scores(z2, z1, None, None))
+                turned = replace(directions[0], marginal=directions[0].marginal.mT) if whole else self._scores(z2, z1, None, None)
+                directions.append(turned)
         readings = [self._estimator(scores) for scores in directions]
         reading = Reading(
             *(sum(values) / len(values) if len(values) > 1 else values[0] for values in zip(*readings, strict=True))

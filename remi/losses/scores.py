@@ -200,12 +200,12 @@ def paired(matrix: Tensor, first: int = 0, positives: int = 1) -> Scores:
         first: number of that row.
         positives: columns that belong to a row: row i has the columns from i * positives on.
     """
-    own = _own(matrix, first, positives)
+    others = _others(matrix, first, positives)
     if positives == 1:
-        return Scores(matrix.diagonal(first, -2, -1), matrix, marginal_mask=~own, rowwise=True)
+        return Scores(matrix.diagonal(first, -2, -1), matrix, marginal_mask=others, rowwise=True)
     rows = matrix.shape[-2]
     block = matrix[..., first * positives : (first + rows) * positives].unflatten(-1, (rows, positives))
-    return Scores(block.diagonal(0, -3, -2).transpose(-1, -2).flatten(-2), matrix, marginal_mask=~own, rowwise=True)
+    return Scores(block.diagonal(0, -3, -2).transpose(-1, -2).flatten(-2), matrix, marginal_mask=others, rowwise=True)
 
 
 def labelled(matrix: Tensor, rows: Tensor, columns: Tensor, first: int = 0) -> Scores:
@@ -217,21 +217,22 @@ def labelled(matrix: Tensor, rows: Tensor, columns: Tensor, first: int = 0) -> S
         columns: (..., k) labels; further columns have none, and share it with nobody.
         first: number of that row.
     """
-    others = ~_own(matrix, first)
+    others = _others(matrix, first)
     same = rows.unsqueeze(-1) == columns.unsqueeze(-2)
     if unlabelled := matrix.shape[-1] - columns.shape[-1]:
         same = pad(same, (0, unlabelled))
     return Scores(matrix.flatten(-2), matrix, (same & others).flatten(-2), others, others, rowwise=True)
 
 
-def _own(matrix: Tensor, first: int, positives: int = 1) -> Tensor:
-    """(rows, k) True where a column is the row's own."""
+def _others(matrix: Tensor, first: int, positives: int = 1) -> Tensor:
+    """(rows, k) False where a column is the row's own."""
     rows, k = matrix.shape[-2:]
     own = torch.eye(rows, dtype=torch.bool, device=matrix.device)
     if positives > 1:
         own = own.repeat_interleave(positives, -1)
     before, after = first * positives, k - (first + rows) * positives
-    return pad(own, (before, after)) if before or after else own
+    own = pad(own, (before, after)) if before or after else own
+    return own.logical_not_()
 
 
 # ---- Products, and what goes into them -------------------------------------------------------------------------------------
@@ -239,8 +240,9 @@ def _own(matrix: Tensor, first: int, positives: int = 1) -> Tensor:
 
 def product(rows: Tensor, columns: Tensor) -> Tensor:
     """Inner products of all pairs, in float32 at least, also where autocast would round them to half precision."""
-    if torch.is_autocast_enabled(rows.device.type):
-        with torch.autocast(rows.device.type, enabled=False):
+    kind = rows.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        with torch.autocast(kind, enabled=False):
             return product(rows, columns)
     if columns is rows:
         return _Gram.apply(single(rows))
