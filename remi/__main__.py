@@ -127,13 +127,15 @@ def _runner(options: argparse.Namespace) -> "Runner":
 
 def _status(options: argparse.Namespace) -> None:
     from remi.paper import experiments
-    from remi.runs import budget, store
+    from remi.runs import budget, reasons, store
 
     wanted = {store.folder(run): run for run in experiments.runs_of(options.what, options.profile)}
     loaded = {folder.name: store.load(run) for folder, run in wanted.items()}
     found = [record for record in loaded.values() if record]
     print(f"{len(found)} of {len(wanted)} runs done in {store.STORE}, {sum(not record.ok for record in found)} of them diverged")
     missing = {folder.name: run for folder, run in wanted.items() if loaded[folder.name] is None}
+    for sentence in reasons.unused(missing.values(), loaded.keys() - missing.keys()):
+        print(sentence)
     if missing:
         print(f"{len(store.journal().running() & missing.keys())} in training now")
         print(f"missing: {budget.budget(missing.values(), options.processes or 2)}")

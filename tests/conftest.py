@@ -40,11 +40,12 @@ def tally(long):
 
 
 @pytest.fixture
-def empty_store(tmp_path, monkeypatch):
-    """An empty run store of the test's own."""
+def empty_store(tmp_path, tmp_path_factory, monkeypatch):
+    """An empty run store of the test's own; what the code computes is found once for all tests."""
     from remi.runs import store
 
     monkeypatch.setattr(store, "STORE", tmp_path / "runs")
+    monkeypatch.setattr(store, "FINGERPRINTS", tmp_path_factory.getbasetemp() / "fingerprints")
     yield store.STORE
     torch.set_flush_denormal(False)  # `store.train` turns it on for its process
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import remi
 from remi.estimation import Array, estimate_mi, normal_scores, standardize
-from remi.runs import store
+from remi.runs import sources, store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +34,7 @@ SIZES = (1000, 5000)
 REPEATS = 2
 COVERED, COVERED_SIZE, COVERED_REPEATS = ("Gaussian 5-D, 1", "uniform noise 0.75", "independent 5-D"), 2000, 40
 ACCURATE, ACCURATE_SIZE, ACCURATE_REPEATS = 20, 10_000, 3  # Gaussians up to so many dimensions
-SOURCES = store.sources("losses", "training", "estimation", "paper/calibration.py")[:8]  # as imported
+SOURCES = sources("losses", "training", "estimation", "paper/calibration.py")[:8]  # as imported
 
 
 # ---- Problems -----------------------------------------------------------------------------------------------------------

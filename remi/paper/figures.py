@@ -19,7 +19,7 @@ from remi.losses import LABELS, family
 from remi.paper import table2, typeset
 from remi.paper.experiments import BenchmarkPlan, Curve, GaussianPlan, OneHotPlan, Plan
 from remi.paper.measures import levels, smooth, trace
-from remi.runs import EncoderRun, Record, store
+from remi.runs import SOURCES, EncoderRun, Record
 from remi.style import JOINT, MARGINAL, PALETTE, TRUTH, render
 from remi.training import images
 
@@ -70,7 +70,7 @@ def _provenance(caption: str, plans: Mapping[str, Plan], records: Records) -> di
         "configuration": {name: asdict(plan) for name, plan in plans.items()},
         "environment": [json.loads(text) for text in sorted({json.dumps(r.environment, sort_keys=True) for r in every})],
         "data": {name: images.DATASETS[name]().checksum for name in datasets},
-        "sources": store.SOURCES,
+        "sources": SOURCES,
         "version": remi.__version__,
     }
 

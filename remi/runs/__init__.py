@@ -1,10 +1,12 @@
 """Floor 3: what a run is, where its record lies, and who trains what is missing."""
 
-from remi.runs import specs, store
+from remi.runs import reasons, specs, store
+from remi.runs.fingerprint import SOURCES, sources
 from remi.runs.specs import CriticRun, EncoderRun, Run, from_json, to_json
 from remi.runs.store import Local, Record, RunError, Runner, environment, fill, load, load_or_run, missing, stacks, train
 
 __all__ = [
+    "SOURCES",
     "CriticRun",
     "EncoderRun",
     "Local",
@@ -18,6 +20,8 @@ __all__ = [
     "load",
     "load_or_run",
     "missing",
+    "reasons",
+    "sources",
     "specs",
     "stacks",
     "store",

@@ -2,7 +2,8 @@
 
 Ray places the tasks and starts them again when a worker or a node dies. It keeps no result: the run store does, so it must be on
 a file system that all nodes share, under one path; the same holds for the data, where `--data` or REMI_DATA names them. Every
-node needs this package, from the same sources, and the same PyTorch. A node that differs ends the sweep with one error.
+node needs this package, in a version that computes the same, and the same PyTorch. A node that differs ends the sweep with one
+error.
 
 Whoever reaches a port of a Ray cluster can run code on its nodes, and "local" opens ports, too: use a private network.
 """
@@ -111,5 +112,6 @@ def train(plain: list[dict[str, Any]], identity: dict[str, Any], sign: str) -> N
     stack = [from_json(run) for run in plain]
     for name, value in store.identity(stack[0]).items():
         if value != identity[name]:
-            raise store.RunError(f"{name} must be the same on all nodes; got {value} on {node}, and {identity[name]} here")
+            what = "what the code computes" if name == "computes" else name
+            raise store.RunError(f"{what} must be the same on all nodes; got {value} on {node}, and {identity[name]} here")
     store.train(stack)

@@ -222,7 +222,7 @@ def _one_hot(problem: OneHot, critic: Callable[..., Tensor]) -> tuple[Callable[.
     return score, {
         "joint_output": lambda scores, *batch: scores.joint[:, 0],
         "marginal_output": lambda scores, *batch: scores.marginal[:, 0, 0],
-        "on_diagonal": lambda scores, x, u, v: (u == v)[:, 0].float(),
+        "on_diagonal": lambda scores, x, u, v: (u == v)[:, 0].to(scores.joint.dtype),
     }
 
 
@@ -271,14 +271,19 @@ class EncoderRun(Run):
     @property
     def effort(self) -> float:
         """See `Run`; the test split is seen three times and CLB's items twice, and going forward is a third of a step."""
-        train, test = CIFAR_SIZES if self.dataset in CIFAR else DATASETS[self.dataset]().sizes
+        train, test = CIFAR_SIZES if self.dataset in CIFAR else self.data.sizes
         images = 3 * test + (2 * (self.train_size or train) if self.task == "clb" else 0)
         return self.steps + images / self.batch / 3
 
     @property
+    def data(self) -> Images:
+        """All of the data set."""
+        return DATASETS[self.dataset]()
+
+    @property
     def data_checksum(self) -> str:
         """See `Run`."""
-        return DATASETS[self.dataset]().checksum
+        return self.data.checksum
 
     @property
     def alone(self) -> bool:
@@ -289,15 +294,14 @@ class EncoderRun(Run):
     def rehearse(stack: Sequence["EncoderRun"], where: torch.device, steps: int) -> None:
         """See `Run`; CIFAR need not be there."""
         run = stack[0]
-        data = noise(run.dataset, 10 * run.batch) if run.dataset in CIFAR else DATASETS[run.dataset]()
+        data = noise(run.dataset, 10 * run.batch) if run.dataset in CIFAR else run.data
         with tf32(run.precision == "tf32"):
             _fit(EncoderStack([replace(run, steps=steps) for run in stack], data, where), None)
 
     @staticmethod
     def train(stack: Sequence["EncoderRun"], where: torch.device, checkpoints: Checkpoints | None = None) -> list[Outcome]:
         """See `Run`; the encoders are evaluated on the test split."""
-        run = stack[0]
-        data = DATASETS[run.dataset]()
+        run, data = stack[0], stack[0].data
         with tf32(run.precision == "tf32"):
             encoder_stack = EncoderStack(stack, data.balanced(run.train_size) if run.train_size else data, where)
             if not run.steps:

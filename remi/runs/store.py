@@ -31,23 +31,16 @@ import torch
 from tqdm import tqdm
 
 import remi
+from remi.runs.fingerprint import SOURCES, computes
 from remi.runs.journal import Journal
 from remi.runs.specs import Outcome, Run, from_json, to_json
 from remi.training import Checkpoints, loop, write
 
 STORE = Path(os.environ.get("REMI_RUNS", Path(remi.__file__).parents[1] / "runs"))
-
-
-def sources(*places: str) -> str:
-    """SHA-256 of our code in these folders and files of the package."""
-    package = Path(remi.__file__).parent
-    files = [file for place in places for file in sorted(package.glob(f"{place}/**/*.py")) or [package / place]]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-SOURCES = sources("losses", "training", "runs/specs.py")  # of the code that trains, as imported
+FINGERPRINTS = STORE / ".fingerprints"
 STACK = 20  # runs trained together; no number depends on it
 ATTEMPTS = 3
+DAMAGED = (OSError, ValueError, KeyError, TypeError)  # what reading a record may raise
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -86,11 +79,11 @@ def environment() -> dict[str, Any]:
 
 
 def identity(run: Run) -> dict[str, Any]:
-    """Every value that can change the run's numbers."""
+    """Every value that can change the run's numbers; nothing of how the code is written, or of the kind of CPU."""
     return {
         "run": to_json(run),
         "data": run.data_checksum,
-        "sources": SOURCES,
+        "computes": computes(run, FINGERPRINTS),
         "torch": torch.__version__,
         "device": loop.device().type,
     }
@@ -110,6 +103,7 @@ def save(run: Run, outcome: Outcome, seconds: float) -> None:
     record = {
         "identity": identity(run),
         "environment": environment(),
+        "sources": SOURCES,
         "status": outcome.status,
         "scalars": {name: value if math.isfinite(value) else repr(value) for name, value in outcome.scalars.items()},
         "arrays_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
@@ -141,18 +135,24 @@ def load(run: Run) -> Record | None:
     """The record of a run, or None when there is none that validates."""
     path = folder(run)
     try:
-        record = json.loads((path / "record.json").read_text())
+        record = statement(path)
         data = (path / "arrays.npz").read_bytes()
-        if _digest(record) != record["sha256"]:
-            return None
         if record["identity"] != identity(run) or hashlib.sha256(data).hexdigest() != record["arrays_sha256"]:
             return None
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             loaded = {name: arrays[name] for name in arrays.files}
         scalars = {name: float(value) for name, value in record["scalars"].items()}
         return Record(run, record["status"], scalars, loaded, record["environment"], record["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except DAMAGED:
         return None
+
+
+def statement(path: Path) -> dict[str, Any]:
+    """What the record in this folder says, without its arrays; one of `DAMAGED` is raised where it is not as it was written."""
+    record = json.loads((path / "record.json").read_text())
+    if _digest(record) != record["sha256"]:
+        raise ValueError(f"{path} is damaged")
+    return dict(record)
 
 
 def train(stack: Sequence[Run]) -> None:

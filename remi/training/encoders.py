@@ -169,7 +169,7 @@ class ResNet18(nn.Module):
         super().__init__()
         self.side = side
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             self.network = resnet18(num_classes=classes or 1)
         if classes is None:
             self.network.fc = nn.Identity()

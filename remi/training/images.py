@@ -240,7 +240,7 @@ def normalized(photographs: Tensor, side: int) -> Tensor:
     It is torchvision's Resize, ToTensor and Normalize(0.5, 0.5), on the device and without PIL's rounding of the resized image
     to whole grey levels: at most one of 255 levels apart, that is 2/255.
     """
-    values = photographs.float()
+    values = photographs.to(torch.get_default_dtype())
     if values.shape[-2:] != (side, side):
         values = interpolate(values, (side, side), mode="bilinear", antialias=True)
     return values / 127.5 - 1

@@ -40,11 +40,11 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 
 def in_precision(network: Callable[..., Tensor], where: torch.device, precision: str) -> Callable[..., Tensor]:
-    """The network with the products of "bf16" in bfloat16; what comes out is single precision, and so is every loss."""
+    """The network with the products of "bf16" in bfloat16; what comes out, and every loss, has PyTorch's default type."""
 
     def outputs(*inputs: Tensor) -> Tensor:
         with torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
-            return network(*inputs).float()
+            return network(*inputs).to(torch.get_default_dtype())
 
     return outputs
 

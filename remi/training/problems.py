@@ -38,7 +38,7 @@ class OneHot:
 
     def encode(self, symbols: Tensor) -> Tensor:
         """(...) integers -> (..., N) one-hot vectors."""
-        return one_hot(symbols, self.symbols).float()
+        return one_hot(symbols, self.symbols).to(torch.get_default_dtype())
 
     def log_ratio(self, x: Tensor, y: Tensor) -> Tensor:
         """Log dP/dQ: log N on the diagonal, -inf off it."""

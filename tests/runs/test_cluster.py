@@ -125,12 +125,15 @@ def test_a_node_trains_what_it_sees_the_store_of(empty_store):
     assert not store.missing([ONE_HOT])
 
 
-@pytest.mark.parametrize("name", ["sources", "torch", "device", "data"])
-def test_a_node_that_would_write_other_records_trains_nothing(name, empty_store):
+@pytest.mark.parametrize(
+    ("name", "what"), [*((part, part) for part in ("torch", "device", "data")), ("computes", "what the code computes")]
+)
+def test_a_node_that_would_write_other_records_trains_nothing(name, what, empty_store):
     store.STORE.mkdir()
     (empty_store / ".sweep-1").touch()
     identity = store.identity(ONE_HOT) | {name: "other"}
-    with pytest.raises(store.RunError, match=f"{name} must be the same on all nodes; got .* on {socket.gethostname()}"):
+    message = f"^{what} must be the same on all nodes; got .* on {socket.gethostname()}, and other here"
+    with pytest.raises(store.RunError, match=message):
         cluster.train([to_json(ONE_HOT)], identity, ".sweep-1")
     assert [path.name for path in empty_store.iterdir()] == [".sweep-1"]
 
@@ -216,6 +219,7 @@ def test_a_node_that_is_killed_costs_nothing(empty_store, two_nodes, tmp_path, m
     assert [contents(run) for run in wanted] == expected
     assert {path.name for path in store.STORE.iterdir()} <= {store.folder(run).name for run in wanted} | {
         ".checkpoints",
+        ".fingerprints",
         ".journal",
     }
     assert store.journal().running() == set()

@@ -166,13 +166,13 @@ def test_identity_holds_every_field_of_the_problem(problem):
     assert len({store.folder(replace(ONE_HOT, problem=other)) for other in changed}) == len(changed)
 
 
-def test_identity_holds_data_sources_and_torch(monkeypatch):
+def test_identity_holds_data_torch_and_what_the_code_computes(monkeypatch):
     pixels = images.digits().test_images.clone()
     pixels[0, 0] += 1
     found = {store.folder(ENCODER)}
     for setting in (
         (images.DATASETS, "digits", lambda: replace(images.digits(), test_images=pixels)),
-        (store.__dict__, "SOURCES", "other"),
+        (store.__dict__, "computes", lambda run, cache: "other"),
         (torch.__dict__, "__version__", "0.0"),
     ):
         with monkeypatch.context() as patch:
@@ -325,7 +325,10 @@ def test_two_sweeps_at_once_on_one_store_do_not_collide(empty_store, tmp_path, m
     for stack in store.stacks(wanted):
         store.train(stack)
     assert [contents(run) for run in wanted] == found
-    assert {path for path in empty_store.iterdir() if path.name.startswith(".")} <= {empty_store / ".checkpoints"}
+    assert {path for path in empty_store.iterdir() if path.name.startswith(".")} <= {
+        empty_store / ".checkpoints",
+        empty_store / ".fingerprints",
+    }
 
 
 @pytest.fixture
@@ -447,7 +450,7 @@ def test_a_sweep_on_a_full_disk_says_so_and_goes_on_when_there_is_room(empty_sto
     assert "too large" in store.journal().failures()[store.folder(run).name]
     store.fill([run], store.Local(1))
     assert contents(run) == expected
-    assert {path.name for path in store.STORE.iterdir()} <= {store.folder(run).name, ".checkpoints"}
+    assert {path.name for path in store.STORE.iterdir()} <= {store.folder(run).name, ".checkpoints", ".fingerprints"}
 
 
 def test_a_store_that_cannot_be_written_is_named_before_training(tmp_path, monkeypatch, no_workers):
