@@ -22,6 +22,32 @@ def donsker_varadhan(joint: Tensor, marginal: Tensor) -> Tensor:
     return joint.mean() - marginal.logsumexp(0) + math.log(len(marginal))
 
 
+def views_by_hand(loss: Callable[[Tensor], Tensor], n: int = 4096, d: int = 128) -> Training:
+    """A loss of two views' scores at temperature 0.1, as people write it, and its gradient."""
+    views = [torch.randn(n, d, requires_grad=True) for _ in range(2)]
+
+    def train(steps: int) -> None:
+        for _ in range(steps):
+            z1, z2 = (nn.functional.normalize(z, dim=-1) for z in views)
+            loss(z1 @ z2.T / 0.1).backward()
+
+    return train
+
+
+def remine_by_hand(scores: Tensor, lam: float = 0.1) -> Tensor:
+    """ReMINE of a matrix whose diagonal is joint."""
+    n = len(scores)
+    others = scores.masked_fill(torch.eye(n, dtype=torch.bool), -torch.inf)
+    normalizer = others.logsumexp((0, 1)) - math.log(n * (n - 1))
+    return normalizer - scores.diagonal().mean() + lam * normalizer**2
+
+
+def clip_by_hand(scores: Tensor) -> Tensor:
+    """InfoNCE over rows and over columns."""
+    labels = torch.arange(len(scores))
+    return (nn.functional.cross_entropy(scores, labels) + nn.functional.cross_entropy(scores.T, labels)) / 2
+
+
 def one_hot_network(symbols: int, hidden: int) -> nn.Sequential:
     """The critic of Section 3."""
     return nn.Sequential(nn.Linear(2 * symbols, hidden), nn.ReLU(), nn.Linear(hidden, 1, bias=False))

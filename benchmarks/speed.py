@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
+from remi.losses import LABELS, Loss
 from remi.paper import experiments
 from remi.paper.figures import PRODUCTS, write
 from remi.runs import store
@@ -158,6 +159,33 @@ def encoders(dataset: str, at_least: float) -> Work:
     )
 
 
+def embeddings() -> Work:
+    """The losses as modules, on two views of 4,096 items."""
+    contenders, targets = [], []
+    for name, by_hand in (("remine", alternatives.remine_by_hand), ("infonce", alternatives.clip_by_hand)):
+        ours, theirs = f"remi, {LABELS[name]}", f"by hand, {LABELS[name]}"
+        contenders += [
+            Contender(theirs, lambda by_hand=by_hand: alternatives.views_by_hand(by_hand)),  # type: ignore[misc]
+            Contender(ours, lambda name=name: loss_of_views(name)),  # type: ignore[misc]
+        ]
+        targets.append(Target(ours, theirs, 0.95))
+    return Work("loss of 4,096 embeddings", tuple(contenders), tuple(targets))
+
+
+def loss_of_views(name: str, n: int = 4096, d: int = 128) -> alternatives.Training:
+    """What `remi.losses.Loss` makes of two views, and its gradient."""
+    loss, views = (
+        Loss(name, **({"lam": 0.1} if name.startswith("re") else {})),
+        [torch.randn(n, d, requires_grad=True) for _ in "12"],
+    )
+
+    def train(steps: int) -> None:
+        for _ in range(steps):
+            loss(*views).backward()
+
+    return train
+
+
 def photographs(batch: int, at_least: float) -> Work:
     """CLB with ResNet-18 at 224 pixels, on a GPU."""
     benchmark = replace(experiments.TABLE2.benchmarks[0], batch=batch)
@@ -189,6 +217,7 @@ def works() -> Iterator[Work]:
         yield staircase()
         yield encoders("digits", 3)
         yield encoders("digit-pairs", 1.5)
+        yield embeddings()
 
 
 # ---- Measuring ------------------------------------------------------------------------------------------------------------

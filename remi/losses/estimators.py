@@ -174,12 +174,10 @@ def regularized(
     """
 
     def twin(scores: Scores) -> Reading:
-        reading, weight = bound(scores), lam
-        if isinstance(weight, Tensor):
-            if weight.shape not in ((), reading.objective.shape):
-                raise ValueError(f"lam must have a value per run, {tuple(reading.objective.shape)}; got {tuple(weight.shape)}")
-            weight = weight.to(reading.objective)
-        return reading._replace(objective=reading.objective - weight * penalty(reading.normalizer, target))
+        reading = bound(scores)
+        if isinstance(lam, Tensor) and lam.shape not in ((), reading.objective.shape):
+            raise ValueError(f"lam must have a value per run, {tuple(reading.objective.shape)}; got {tuple(lam.shape)}")
+        return reading._replace(objective=reading.objective - lam * penalty(reading.normalizer, target))
 
     return twin
 
@@ -270,7 +268,7 @@ def _check(key: str, value: object, parameter: inspect.Parameter) -> object:
             raise ValueError(f"{key} must be one of {', '.join(map(repr, choices))}; got {value!r}")
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and (value.ndim == 0 or key == "lam"):
-        value = torch.as_tensor(value) if value.ndim else value.item()
+        value = torch.as_tensor(value, dtype=torch.get_default_dtype()) if value.ndim else value.item()
     if key == "lam" and isinstance(value, Tensor):
         if value.dtype == torch.bool or not bool(((value >= 0) & value.isfinite()).all()):
             raise ValueError(f"lam must be finite and >= 0 for every run; got {value!r}")
