@@ -8,10 +8,12 @@ import argparse
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import alternatives
 import numpy as np
@@ -52,6 +54,25 @@ class Target:
     slow: str
     at_least: float
 
+    def judge(self, medians: Mapping[Any, float]) -> dict[str, object]:
+        """How many times as fast it is, and whether that is enough."""
+        ratio = medians[self.slow] / medians[self.fast]
+        return {"ratio": ratio, "verdict": "met" if ratio >= self.at_least else "missed"}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """`slow` may take at most so many seconds more than `fast`."""
+
+    fast: str
+    slow: str
+    at_most: float
+
+    def judge(self, medians: Mapping[Any, float]) -> dict[str, object]:
+        """The difference of the medians in seconds, and whether that is little enough."""
+        difference = (medians[self.slow] - medians[self.fast]) / 1e6
+        return {"difference": difference, "verdict": "met" if difference <= self.at_most else "missed"}
+
 
 @dataclass(frozen=True)
 class Work:
@@ -59,7 +80,8 @@ class Work:
 
     name: str
     contenders: tuple[Contender, ...]
-    targets: tuple[Target, ...]
+    targets: tuple[Target | Limit, ...]
+    least: int = 20  # steps of one repetition
 
 
 # ---- Ours -----------------------------------------------------------------------------------------------------------------
@@ -99,6 +121,19 @@ def three_products(run: CriticRun) -> Callable[[], alternatives.Training]:
             for _ in range(steps):
                 products = x @ weight, gradient @ weight.T, x.T @ gradient
             return products[2]
+
+        return train
+
+    return start
+
+
+def process(statement: str) -> Callable[[], alternatives.Training]:
+    """A step is a fresh process that does this."""
+
+    def start() -> alternatives.Training:
+        def train(steps: int) -> None:
+            for _ in range(steps):
+                subprocess.run([sys.executable, "-c", statement], check=True)
 
         return train
 
@@ -207,8 +242,19 @@ def photographs(batch: int, at_least: float) -> Work:
     )
 
 
+def imports() -> Work:
+    """What `import remi` takes beyond `import torch`."""
+    return Work(
+        "import, a process each",
+        (Contender("torch", process("import torch")), Contender("remi, torch", process("import torch, remi"))),
+        (Limit("torch", "remi, torch", 0.3),),
+        least=3,
+    )
+
+
 def works() -> Iterator[Work]:
     """All that this machine can do."""
+    yield imports()
     if torch.cuda.is_available():
         yield photographs(100, 3)
         yield photographs(10, 5)
@@ -237,8 +283,8 @@ def measure(work: Work, repeats: int = REPEATS, length: float = SECONDS) -> pd.D
     trainings = [contender.start() for contender in work.contenders]
     steps = []
     for train in trainings:
-        seconds(train, 20)  # compiles, captures, fills caches
-        steps.append(max(20, int(length * 20 / seconds(train, 20))))
+        seconds(train, work.least)  # compiles, captures, fills caches
+        steps.append(max(work.least, int(length * work.least / seconds(train, work.least))))
     rounds = [[seconds(train, count) for train, count in zip(trainings, steps, strict=True)] for _ in range(repeats)]
     rows = []
     for contender, count, times in zip(work.contenders, steps, zip(*rounds, strict=True), strict=True):
@@ -264,13 +310,8 @@ def processor() -> str:
 
 def ratios(work: Work, table: pd.DataFrame) -> pd.DataFrame:
     """A row per target."""
-    median = table.set_index("contender").median_us
-    rows = []
-    for target in work.targets:
-        ratio = median[target.slow] / median[target.fast]
-        verdict = "met" if ratio >= target.at_least else "missed"
-        rows.append({"work": work.name, **asdict(target), "ratio": ratio, "verdict": verdict})
-    return pd.DataFrame(rows)
+    medians = table.set_index("contender").median_us.to_dict()
+    return pd.DataFrame([{"work": work.name, **asdict(target), **target.judge(medians)} for target in work.targets])
 
 
 def scaling(length: float = SECONDS) -> pd.DataFrame:

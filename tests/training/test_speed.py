@@ -74,6 +74,20 @@ def test_ratios_are_per_run_and_judged(monkeypatch):
     assert len(speed.draw(table).axes) == 1
 
 
+def test_an_import_is_judged_by_a_difference(monkeypatch):
+    monkeypatch.setattr(speed, "seconds", lambda train, steps: steps * {"import torch": 2.0, "import torch, remi": 2.4}[train])
+    monkeypatch.setattr(speed, "process", lambda statement: lambda: statement)
+    work = speed.imports()
+    (row,) = speed.ratios(work, speed.measure(work)).to_dict("records")
+    assert row["difference"] == pytest.approx(0.4)
+    assert (row["at_most"], row["verdict"]) == (0.3, "missed")
+
+
+def test_a_step_of_an_import_is_a_process(tmp_path):
+    speed.process(f"open({str(tmp_path / 'steps')!r}, 'a').write('.')")()(3)
+    assert (tmp_path / "steps").read_text() == "..."
+
+
 def test_growth_is_drawn_with_its_exponent():
     table = speed.pd.DataFrame([{"against": name, "size": n, "ms": 0.1 * n**2} for name in "abcde" for n in (1, 2, 4, 8)])
     texts = [text.get_text() for axes in speed.draw_scaling(table).axes for text in axes.texts]
