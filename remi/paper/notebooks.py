@@ -24,7 +24,7 @@ EXECUTED = Path(remi.__file__).parents[1] / "build" / "notebooks"
 AT_ONCE = 2  # kernels of one thread each
 LIVE = "application/vnd.jupyter.widget-view+json"  # a slider that needs its kernel; a picture stands beside it
 CELL_LIMIT = 1800  # seconds; runs are trained before, so a cell that takes longer hangs
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+ENVIRONMENT = store.SAME_BITS | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
 class NotebookError(RuntimeError):

@@ -8,7 +8,7 @@ import nbformat
 import pandas as pd
 
 import remi
-from remi.paper import claims, experiments, figures, notebooks, page, table1, typeset
+from remi.paper import claims, committed, experiments, figures, notebooks, page, table1, typeset
 from remi.runs import budget, store
 from remi.training import loop
 
@@ -42,6 +42,7 @@ def paper(profile: str, only: Sequence[str] = (), *, force: bool = False) -> Non
     judge(profile, only)
     if not only:
         assemble(profile)
+    print(committed.compare(figures.folder(profile)))
 
 
 def judge(profile: str, only: Sequence[str] = ()) -> None:

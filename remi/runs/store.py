@@ -41,7 +41,12 @@ FINGERPRINTS = STORE / ".fingerprints"
 STACK = 20  # runs trained together; no number depends on it
 ATTEMPTS = 3
 DAMAGED = (OSError, ValueError, KeyError, TypeError)  # what reading a record may raise
-WORKER_ENVIRONMENT = {
+SAME_BITS = (  # PyTorch, MKL and oneDNN take the same path on every x86-64 processor with AVX2, so that their bits agree
+    {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2,STRICT", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    else {}
+)
+WORKER_ENVIRONMENT = SAME_BITS | {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     # glibc gives freed megabytes back to the kernel at every step otherwise; page faults then cost as much as the arithmetic
