@@ -26,7 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     run_help = "train one specification: a JSON file, or - for a stack per line on standard input"
     run = commands.add_parser("run", help=run_help, parents=[reads])
     run.add_argument("spec")
-    for name, text in (("sweep", "train every missing run of a figure or table"), ("status", "what is done and what is missing")):
+    for name, text in (
+        ("sweep", "train every missing run of a figure or table"),
+        ("status", "what is done, what is missing, and why a record is not used"),
+    ):
         command = commands.add_parser(name, help=text, parents=[reads])
         command.add_argument("what", nargs="?", default="all", choices=["all", *experiments.PLANS, *experiments.OWN])
         command.add_argument("--profile", default="quick", choices=experiments.PROFILES)

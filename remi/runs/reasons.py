@@ -51,7 +51,9 @@ def _differences(path: Path, run: Run) -> list[str]:
         parts.append("what the code computes has changed")
     if theirs["data"] != ours["data"]:
         parts.append("other data")
-    parts += [f"{name} {theirs[name]} instead of {ours[name]}" for name in ("torch", "device") if theirs[name] != ours[name]]
+    for name, made in (("torch", "made with PyTorch"), ("device", "made on")):
+        if theirs[name] != ours[name]:
+            parts.append(f"{made} {theirs[name]} instead of {ours[name]}")
     return parts or ["damaged"]
 
 
@@ -72,5 +74,6 @@ def _kinds(runs: Iterable[Run]) -> str:
     for run in runs:
         losses[run.words.partition("-")[0]].add(run.loss)
     return "; ".join(
-        f"{kind}: {', '.join(sorted(names)) if len(names) <= SHOWN else f'{len(names)} losses'}" for kind, names in losses.items()
+        f"{kind}: {', '.join(sorted(names)) if len(names) <= SHOWN else f'{len(names)} losses'}"
+        for kind, names in sorted(losses.items())
     )
