@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import alternatives
@@ -87,7 +88,7 @@ class Work:
 # ---- Ours -----------------------------------------------------------------------------------------------------------------
 
 
-def stack_of(run: CriticRun | EncoderRun, size: int) -> Callable[[], alternatives.Training]:
+def stack_of(run: CriticRun | EncoderRun, size: int, *, record: bool = True) -> Callable[[], alternatives.Training]:
     """The package's own loop on a stack of so many seeds."""
 
     def start() -> alternatives.Training:
@@ -99,7 +100,8 @@ def stack_of(run: CriticRun | EncoderRun, size: int) -> Callable[[], alternative
             cifar = run.dataset in images.CIFAR
             trained = EncoderStack(stack, images.noise(run.dataset, 5000) if cifar else images.DATASETS[run.dataset](), where)
         batches = iter(trained.batches(STEPS))
-        step = program(trained.loop(), compile_step=run.compiled, capture=where.type == "cuda")
+        recorded = record and isinstance(run, EncoderRun) and not run.alone and where.type == "cpu"
+        step = program(trained.loop(), compile_step=run.compiled, capture=where.type == "cuda", record=recorded)
 
         def train(steps: int) -> None:
             for _ in range(steps):
@@ -183,14 +185,59 @@ def staircase() -> Work:
     return Work("Fig. 7, 64 x 64 pairs", tuple(contenders), tuple(targets))
 
 
-def encoders(dataset: str, at_least: float) -> Work:
-    """CLB on images that are small."""
+def encoder_products(run: EncoderRun, size: int) -> Callable[[], alternatives.Training]:
+    """What a step of a perceptron cannot do without: a product per layer the two of its gradients, and those of the scores."""
+
+    def start() -> alternatives.Training:
+        inputs = images.DATASETS[run.dataset]().train_images.shape[-1]
+        sizes = [inputs, *run.hidden] + [images.DATASETS[run.dataset]().classes] * (run.task == "slb")
+        x = [torch.randn(size, run.batch, width) for width in sizes]
+        weights = [torch.randn(size, a, b) for a, b in pairwise(sizes)]
+        scores = torch.randn(size, run.batch, run.batch)
+
+        def train(steps: int) -> None:
+            for _ in range(steps):
+                for layer, weight in enumerate(weights):
+                    torch.bmm(x[layer], weight)
+                    torch.bmm(x[layer].transpose(1, 2), x[layer + 1])
+                    if layer:
+                        torch.bmm(x[layer + 1], weight.transpose(1, 2))
+                if run.task == "clb":
+                    torch.bmm(x[-1], x[-1].transpose(1, 2))
+                    torch.bmm(scores, x[-1])
+
+        return train
+
+    return start
+
+
+def encoders(dataset: str, task: str, faster: float) -> Work:
+    """A benchmark on images that are small."""
     benchmark = next(benchmark for benchmark in experiments.DIGITS if benchmark.dataset == dataset)
-    run = replace(experiments.TABLE2, benchmarks=(benchmark,)).runs()[f"clb/{dataset}/mine/None"][0]
+    run = replace(experiments.TABLE2, benchmarks=(benchmark,)).runs()[f"{task}/{dataset}/mine/None"][0]
     return Work(
-        f"{dataset}, batch {run.batch}",
-        (Contender("remi, one run", stack_of(run, 1)), Contender("remi, 20 runs", stack_of(run, 20), 20)),
-        (Target("remi, 20 runs", "remi, one run", at_least),),
+        f"{dataset}, {task.upper()}, batch {run.batch}",
+        (
+            Contender("products alone", encoder_products(run, 15), 15),
+            Contender("step as it was", alternatives.step_before(stack_of(run, 15, record=False)), 15),
+            Contender("remi, not recorded", stack_of(run, 15, record=False), 15),
+            Contender("remi", stack_of(run, 15), 15),
+        ),
+        (Target("remi", "step as it was", faster), Target("remi", "products alone", 0.4)),
+    )
+
+
+def small_photographs(faster: float) -> Work:
+    """CLB with the small convolutional network at 32 pixels."""
+    run = EncoderRun("mine", 10, 1, "adam", 1e-3, (16, 32, 64, 512), dataset="cifar-10", network="conv")
+    return Work(
+        "convolutions, CLB, batch 10",
+        (
+            Contender("step as it was", alternatives.step_before(stack_of(run, 15, record=False)), 15),
+            Contender("remi, not recorded", stack_of(run, 15, record=False), 15),
+            Contender("remi", stack_of(run, 15), 15),
+        ),
+        (Target("remi", "step as it was", faster),),
     )
 
 
@@ -261,8 +308,10 @@ def works() -> Iterator[Work]:
     else:
         yield one_hot()
         yield staircase()
-        yield encoders("digits", 3)
-        yield encoders("digit-pairs", 1.5)
+        for task in ("clb", "slb"):
+            yield encoders("digits", task, 4)
+            yield encoders("digit-pairs", task, 3)
+        yield small_photographs(3)
         yield embeddings()
 
 

@@ -38,14 +38,6 @@ class BatchNorm(nn.Module):
         return batch_norm(x, mean, variance, self.weight.reshape(-1), self.bias.reshape(-1), training=self.training)
 
 
-def _products(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
-    """The products a b into a place of their own; a stack of one would take another kernel of MKL, with other bits."""
-    if len(out) > 1:
-        return torch.bmm(a, b, out=out)
-    torch.mm(a[0], b[0], out=out[0])
-    return out
-
-
 class _Rectified(torch.autograd.Function):
     """ReLU(BatchNorm(x W)) of a stack: one pass per step, n-major, and the gradient of W goes where it belongs.
 
@@ -57,7 +49,7 @@ class _Rectified(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, gain: Tensor, shift: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         runs, n, _ = x.shape
         product = x.new_empty(n, runs, weight.shape[-1])
-        _products(x, weight, product.transpose(0, 1))
+        torch.bmm(x, weight, out=product.transpose(0, 1))
         gain = gain.reshape(-1)
         normal, *statistics = torch.native_batch_norm(
             product.view(n, -1), gain, shift.reshape(-1), mean, variance, True, MOMENTUM, EPSILON
@@ -77,7 +69,7 @@ class _Rectified(torch.autograd.Function):
             behind.view(n, -1), product.view(n, -1), gain, None, None, *statistics, True, EPSILON, [True] * 3
         )
         before = before.view_as(y).transpose(0, 1)
-        d_weight = _products(x.transpose(1, 2), before, torch.empty_like(weight) if ctx.place is None else ctx.place)
+        d_weight = torch.bmm(x.transpose(1, 2), before, out=ctx.place)
         d_x = torch.bmm(before, weight.transpose(1, 2)) if ctx.needs_input_grad[0] else None
         return d_x, d_weight, d_gain.view(runs, features), d_shift.view(runs, features), None, None
 
