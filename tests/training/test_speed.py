@@ -36,7 +36,7 @@ def test_the_script_of_others_trains_photographs():
     assert np.isfinite(train(2)).all()
 
 
-@pytest.mark.parametrize("work", [speed.one_hot, speed.staircase, lambda: speed.encoders("digits", 3)])
+@pytest.mark.parametrize("work", [speed.one_hot, speed.staircase, lambda: speed.encoders("digits", "clb", 4)])
 def test_our_contenders_train(work):
     for contender in work().contenders:
         if contender.name.startswith("remi") and "compiled" not in contender.name:
