@@ -347,7 +347,7 @@ def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]
     curves["js-as-published"] = trace(records["js"][0], "objective")
     smoothed = {key: smooth(values, plan.smoothing)[steps] for key, values in curves.items()}
     truth = np.array([plan.problem.true_mi(int(step)) for step in steps])
-    statistics = levels(plan, dict(records))
+    statistics = levels(records)
     table = pd.concat(
         [
             *(pd.DataFrame({"curve": k, "step": steps, "raw": curves[k][steps], "smoothed": smoothed[k]}) for k in curves),
@@ -366,6 +366,8 @@ def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]
     panels[0, 2].axhline(cap, color=JOINT, ls=":", lw=1)
     panels[0, 2].text(total, cap - 0.2, rf"$\log {plan.batch}$", ha="right", va="top", fontsize=7)
     panels[1, 2].plot(steps, smoothed["js-as-published"], color=JOINT, lw=1)
+    panels[1, 2].plot(steps, smoothed["rejs-log"], color=PALETTE["js"], ls="-.", lw=1, label="ReJS, log penalty")
+    panels[1, 2].legend(loc="upper left")
     panels[1, 2].text(total, 0.15, "released code: JS objective", color=JOINT, ha="right", fontsize=7)
     for axes, name in zip(panels[2], ("nwj", "tuba"), strict=False):
         for pattern, label, style in ABLATION:

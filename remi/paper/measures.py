@@ -1,14 +1,14 @@
 """What figures draw and claims judge: numbers read off the traces of finished runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from remi.losses import family
-from remi.paper.experiments import GaussianPlan
 from remi.runs import Record
-from remi.training import auc, macro_average, micro_average
+from remi.training import CIFAR, CIFAR_SIZES, DATASETS, auc, macro_average, micro_average
 
 Array = np.ndarray
 
@@ -24,11 +24,6 @@ def last(record: Record, column: str, steps: int) -> Array:
     end = int(record.scalars.get("diverged_at", len(values)))
     window = values[max(0, end - steps) : end]
     return window[np.isfinite(window)]
-
-
-def over_seeds(records: Sequence[Record], column: str, steps: int, statistic: str = "median") -> float:
-    """Median over seeds of a statistic of each run's last `steps` values."""
-    return float(np.median([getattr(np, statistic)(last(record, column, steps)) for record in records]))
 
 
 def change(record: Record, column: str, early: tuple[int, int] = (450, 550), late: int = 100) -> float:
@@ -90,24 +85,69 @@ def separation_before_divergence(record: Record) -> float:
     return auc(*kinds)
 
 
-def levels(plan: GaussianPlan, records: dict[str, Sequence[Record]]) -> pd.DataFrame:
+def staircase(record: Record) -> tuple[Array, Array]:
+    """The estimate at every level of the staircase, (levels, steps), and the truth there, (levels, 1); nats."""
+    problem: Any = record.run.problem  # type: ignore[attr-defined]
+    return trace(record, "estimate").reshape(len(problem.levels), -1), np.array(problem.levels, dtype=float)[:, None]
+
+
+def level_errors(record: Record) -> Array:
+    """Raw estimate minus truth in the second half of every level, (levels, steps) in nats; nan after a divergence."""
+    estimate, truth = staircase(record)
+    return estimate[:, estimate.shape[1] // 2 :] - truth
+
+
+def levels(records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     """Bias, variance and mean squared error of the raw estimate at every level of the staircase, in nats.
 
     Over the second half of each level and over seeds; a diverged run has no finite value from there on, and says nan.
     """
     rows = []
     for key, group in records.items():
-        for index, level in enumerate(plan.problem.levels):
-            start, stop = (int((index + part) * plan.steps_per_level) for part in (0.5, 1))
-            errors = np.concatenate([trace(record, "estimate")[start:stop] for record in group]) - level
+        every = np.concatenate([level_errors(record) for record in group], axis=1)
+        for (level,), errors in zip(staircase(group[0])[1], every, strict=True):
             rows.append((key, level, errors.mean(), errors.var(), np.square(errors).mean()))
     return pd.DataFrame(rows, columns=["curve", "level", "bias", "variance", "mse"])
 
 
-def mean_square_error(table: pd.DataFrame, curve: str, column: str = "mse") -> float:
-    """Mean over the levels of one column of `levels`; inf where the run diverged."""
-    value = float(table.loc[table.curve == curve, column].mean(skipna=False))
-    return value if np.isfinite(value) else np.inf
+def climbs(record: Record) -> Array:
+    """How far the estimate still climbs at the end of every level, (levels,), as a share of the truth.
+
+    By how much its median over the last fifth of the steps exceeds the one over the fifth before; 0 where it has reached the
+    truth, or where the run has diverged.
+    """
+    estimate, truth = staircase(record)
+    fifth = estimate.shape[1] // 5
+    before, end = (np.median(estimate[:, k * fifth :][:, :fifth], axis=1) for k in (3, 4))
+    return np.where(end < truth[:, 0], (end - before) / truth[:, 0], 0.0)
+
+
+STILL = 0.05  # share of the truth: what an encoder's estimate may still gain in the last fifth of its steps
+ROUNDING = 1e-5  # nats, in single precision: two objectives that differ by less are the same
+
+
+def settled(record: Record, true_mi: float) -> bool:
+    """Whether an encoder's training had the time that its loss takes; an untrained encoder has.
+
+    It diverged; or it is frozen: its objective is the same for every batch of the last epoch, so that no gradient moves it;
+    or it has left zero and hardly rises any more: the last epoch's mean estimate is at least 5% of the truth, and it exceeds
+    that of the epoch four fifths into the training by less than 5% of the truth.
+    """
+    run: Any = record.run
+    if run.loss == "untrained" or not record.ok:
+        return True
+    steps = len(record.arrays["pairs"])
+    images = run.train_size or (CIFAR_SIZES if run.dataset in CIFAR else DATASETS[run.dataset]().sizes)[0]
+    span = min(images // run.batch, max(1, steps // 5))
+
+    def epoch(column: str, stop: int) -> Array:
+        values, pairs = (record.arrays[name][stop - span : stop].astype(float) for name in (column, "pairs"))
+        return values[pairs > 0]
+
+    if np.ptp(epoch("objective", steps)) < ROUNDING:
+        return True
+    before, end = (float(epoch("estimate", stop).mean()) for stop in (steps * 4 // 5, steps))
+    return bool(end >= STILL * true_mi and end - before < STILL * true_mi)
 
 
 LOGARITHMIC = ("mine", "smile")  # the estimate takes a logarithm of a mean over the batch; the others are means themselves

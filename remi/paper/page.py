@@ -11,25 +11,27 @@ import re
 import struct
 import textwrap
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 from bs4 import BeautifulSoup, Tag
 from markupsafe import Markup
 from nbformat import NotebookNode
 
 from remi.losses import LABELS
-from remi.paper.claims import CLAIMS
+from remi.paper.claims import CLAIMS, committed, of_the_paper
 from remi.paper.prose import SCROLL, inline, markdown
 from remi.paper.table2 import TASKS
+from remi.paper.verdicts import Verdict
 
 ROOM = Path(__file__).parent
 Row = dict[str, str]
 
-VERDICTS = {"holds": "✓", "fails": "✗", "untested": "–"}
+VERDICTS = {"holds": "✓", "fails": "✗", "inconclusive": "≈", "undertrained": "…", "identity": "=", "untested": "–"}
 SECTIONS = {
     "Section 3: instability": ("drift", "explode"),
     "Section 4: regularization": ("target", "stable", "smile"),
@@ -38,7 +40,7 @@ SECTIONS = {
     "Other": (),
 }
 PLACES = {claim.id: claim.figure for claim in CLAIMS}  # where a claim is shown again: a figure, a table or a derivation
-CHAPTERS = {"explode-4": "derivation5"}  # a claim of a figure that a derivation judges as well
+CHAPTERS = dict.fromkeys(("explode-4", "explode-5"), "derivation5")  # claims of a figure that a derivation judges as well
 SCALES = {
     "quick": "small enough for any laptop: the paper's settings in Figs. 1 to 5, a shorter Fig. 7, and handwritten digits in "
     "place of CIFAR in Fig. 6 and Table 2",
@@ -135,7 +137,8 @@ def build(products: Path, profile: str, derivations: Mapping[str, NotebookNode] 
         ValueError: a product is missing or cannot be read, a verdict is unknown, a notebook has no title, or a formula cannot
             be converted.
     """
-    claims = [_claim(row) for row in _rows(products / "claims.csv")]
+    judged = _judged(products, profile)
+    claims = [_claim(row) for row in judged.to_dict("records")]
     figures = [
         (figure, _record(products / f"{figure.stem}.json"), _png(_bytes(path := products / f"{figure.stem}.png"), str(path)))
         for figure in FIGURES
@@ -161,7 +164,7 @@ def build(products: Path, profile: str, derivations: Mapping[str, NotebookNode] 
         profile=profile,
         scale=SCALES.get(profile, ""),
         verdicts=VERDICTS,
-        count=count(claims),
+        count=count(judged),
         sections={title: members for title in SECTIONS if (members := [c for c in claims if _section(c["id"]) == title])},
         claims_of=lambda place: [claim for claim in claims if PLACES.get(claim["id"], "").startswith(place)],
         chapter_of=lambda claim: next((chapter for chapter in chapters if _judges(chapter, claim["id"])), None),
@@ -178,12 +181,19 @@ def build(products: Path, profile: str, derivations: Mapping[str, NotebookNode] 
     return page
 
 
-def count(claims: Sequence[Row]) -> str:
-    """The verdicts in one sentence."""
-    found = Counter(claim["verdict"] for claim in claims)
-    verbs = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "untested": ("is untested", "are untested")}
-    parts = [f"{found[name]} {verb[found[name] != 1]}" for name, verb in verbs.items()]
-    return f"Of {len(claims)} statements, {parts[0]}, {parts[1]} and {parts[2]}."
+VERBS = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "identity": ("is an identity", "are identities")}
+
+
+def count(judged: pd.DataFrame) -> str:
+    """The verdicts on the paper's claims in one sentence."""
+    found = Counter(of_the_paper(judged).verdict)
+    parts = []
+    for name in (name for name in VERDICTS if found[name] or name in ("holds", "fails")):
+        one, many = VERBS.get(name, (f"is {name}", f"are {name}"))
+        parts.append(f"{found[name]} {one if found[name] == 1 else many}")
+    others = len(judged) - found.total()
+    rest = f" {others} more {'is' if others == 1 else 'are'} about the released code or our own." if others else ""
+    return f"Of {found.total()} statements of the paper, {', '.join(parts[:-1])} and {parts[-1]}.{rest}"
 
 
 # Products
@@ -219,8 +229,14 @@ def _png(content: bytes, name: str) -> dict[str, Any]:
     return {"uri": f"data:image/png;base64,{base64.b64encode(content).decode()}", "width": width, "height": height}
 
 
-def _claim(row: Row) -> Row:
-    claim = {key: row.get(key, "") for key in ("id", "source", "statement", "expected", "measured", "verdict", "profile")}
+def _judged(products: Path, profile: str) -> pd.DataFrame:
+    """The verdicts from the largest profile that could judge, of those beside the products."""
+    _bytes(products / "claims.csv")  # the profile's own must be there
+    return committed(products.parent if products.name == profile else products)
+
+
+def _claim(row: Mapping[Hashable, Any]) -> Row:
+    claim = {field.name: str(row.get(field.name, "")) for field in fields(Verdict)}
     if claim["verdict"] not in VERDICTS:
         allowed = ", ".join(VERDICTS)
         raise ValueError(f"claims.csv: the verdict of {claim['id']!r} must be one of {allowed}; got {claim['verdict']!r}")

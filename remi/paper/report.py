@@ -9,6 +9,7 @@ import pandas as pd
 
 import remi
 from remi.paper import claims, committed, experiments, figures, notebooks, page, table1, typeset
+from remi.paper.verdicts import VERDICTS
 from remi.runs import budget, store
 from remi.training import loop
 
@@ -53,6 +54,7 @@ def judge(profile: str, only: Sequence[str] = ()) -> None:
     verdicts = claims.all_verdicts({name: loaded[plan] for name, plan in plans.items()}, profile)
     if only and path.exists():
         before = pd.read_csv(path, keep_default_na=False).set_index("id").reindex(verdicts.id).reset_index()
+        before = before.reindex(columns=verdicts.columns)
         verdicts = before.where((verdicts.verdict == "untested") & before.verdict.notna(), verdicts)
     figures.write(path, verdicts.to_csv(index=False, lineterminator="\n"))
 
@@ -99,22 +101,29 @@ def readme() -> None:
 
 
 def _verdicts() -> list[str]:
-    """Figure, claim, notebook, product, time and verdicts."""
-    verdicts = pd.read_csv(figures.folder("quick") / "claims.csv", keep_default_na=False)
+    """Figure, claim, notebook, product, time, and the verdicts on the paper's claims at the largest profile that could judge."""
+    verdicts = claims.of_the_paper(claims.committed(figures.PRODUCTS))
     lines = [
-        "| | the paper says | notebook | product | training | claims that hold |",
+        "| | the paper says | notebook | product | training | claims of the paper that hold |",
         "|---|---|---|---|---|---|",
     ]
     for stem, statement in ROWS:
         (notebook,) = notebooks.NOTEBOOKS.glob(f"{stem}_*.ipynb")
         mine = verdicts[verdicts.id.isin([claim.id for claim in claims.CLAIMS if claim.figure == stem])]
-        score = f"{(mine.verdict == 'holds').sum()} of {len(mine)}" if len(mine) else "–"
-        failed = ", ".join(mine[mine.verdict == "fails"].id)
         lines.append(
             f"| {stem} | {statement} | [{notebook.stem}](notebooks/{notebook.name}) | [figures/{stem}.png](figures/{stem}.png) "
-            f"| {_minutes(stem)} | {score}{f'; fails: {failed}' if failed else ''} |"
+            f"| {_minutes(stem)} | {score(mine)} |"
         )
     return lines
+
+
+def score(verdicts: pd.DataFrame) -> str:
+    """How many hold, and the names of the others by verdict; of a larger profile, too, which one it is."""
+    words = verdicts.groupby("verdict", sort=False).id.agg(", ".join)
+    named = [f"{word}: {words[word]}" for word in VERDICTS if word in words and word != "holds"]
+    larger = verdicts[verdicts.profile != "quick"].groupby("profile", sort=False).id
+    named += [f"at {profile}" + f": {', '.join(ids)}" * (len(ids) < len(verdicts)) for profile, ids in larger]
+    return "; ".join([f"{(verdicts.verdict == 'holds').sum()} of {len(verdicts)}", *named]) if len(verdicts) else "–"
 
 
 def _targets() -> list[str]:

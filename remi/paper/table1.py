@@ -16,7 +16,7 @@ PINNED = {  # loss and the value of the option that decides: normalizer, name of
     ("nwj", "eq15"): ("log E_Q[exp(T − 1)]", "log-Euclidean"),
     ("nwj", "released"): ("log E_Q[exp T]", "log-Euclidean"),
     ("tuba", None): ("log E_Q[exp T]", "log-Euclidean"),
-    ("js", "log"): ("log E_Q[exp T]", "log-Euclidean"),
+    ("js", "log"): ("log E_Q[exp T]", "Euclidean"),
     ("js", "softplus"): ("E_Q[softplus T]", "Euclidean"),
 }
 DECIDES = {"nwj": "target_of", "js": "penalty"}

@@ -10,6 +10,7 @@ import pandas as pd
 from remi.losses import BOUNDS, LABELS, estimators
 from remi.paper import experiments
 from remi.paper.experiments import Benchmark
+from remi.paper.measures import settled
 from remi.runs import Record
 from remi.theory import closed_form
 from remi.training import images, student_t
@@ -17,7 +18,7 @@ from remi.training import images, student_t
 MI = ("mi_train", "mi_last_batch", "mi_dv", "mi_heldout")
 ACCURACY = ("accuracy", "accuracy_batch_stats")
 CELL = ["task", "dataset", "loss", "regularized", "clip", "variant"]
-COLUMNS = ["task", "dataset", "loss", "regularized", "clip", "lam", "seed", *MI, *ACCURACY, "n_skipped", "status"]
+COLUMNS = ["task", "dataset", "loss", "regularized", "clip", "lam", "seed", *MI, *ACCURACY, "n_skipped", "status", "settled"]
 TASKS = {"slb": "Supervised learning benchmark", "clb": "Contrastive learning benchmark"}
 VARIANTS = ("original", "regularized", "clip only", "regularizer only", "untrained")
 BENCHMARKS: dict[str, Benchmark] = {benchmark.dataset: benchmark for benchmark in experiments.BENCHMARKS}
@@ -33,6 +34,7 @@ def rows(groups: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
 
     A diverged run says at which step in `status` and counts as in the paper: MI 0, accuracy 1 / C. `lam` is nan without a
     regularizer, `clip` is what the loss clips ("both", "marginal" or "none"), and an untrained encoder has no training MI.
+    `settled`: whether the training had the time that its loss takes, see `measures.settled`.
 
     Args:
         groups: the records of `experiments.table2` or `experiments.folder`; a record says itself to which row it belongs.
@@ -40,11 +42,12 @@ def rows(groups: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     Raises:
         ValueError: a data set is not in `experiments.BENCHMARKS`.
     """
-    found = sorted((_run_row(record) for records in groups.values() for record in records), key=_order)
+    found = sorted((run_row(record) for records in groups.values() for record in records), key=_order)
     return pd.DataFrame(found, columns=COLUMNS).round(6)
 
 
-def _run_row(record: Record) -> dict[str, Any]:
+def run_row(record: Record) -> dict[str, Any]:
+    """The row of one run."""
     run: Any = record.run
     chance = 1 / benchmark(run.dataset).classes
     if record.ok:
@@ -66,6 +69,7 @@ def _run_row(record: Record) -> dict[str, Any]:
         **values,
         "n_skipped": int(record.scalars.get("n_skipped", 0)),
         "status": status,
+        "settled": settled(record, true_mi(run.dataset)),
     }
 
 
@@ -105,6 +109,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     * `variant`: original, regularized, clip only and regularizer only (NWJ and TUBA, ours), untrained.
     * `<measure>_mean`, `<measure>_ci95`: every run, a diverged one as MI 0 and chance accuracy. `mi` is `mi_train`; in it and
       in `mi_last_batch` a negative value of a run counts as 0, as in the paper. `<measure>_mean_ok`: finite runs only.
+    * `settled`: how many of the `n` runs had the time that their loss takes; only a cell of which all had is judged.
     * `lam`: of a regularized cell the weight whose `mi_mean` is nearest the true MI, the larger one of a tie.
     * `published_*`: the paper's numbers on the CIFAR data set with as many classes. `closed_form`: `theory.closed_form`.
 
@@ -124,7 +129,8 @@ def by_lambda(table: pd.DataFrame) -> pd.DataFrame:
     """Fig. 6: the CLB cells of every regularized loss (as in Table 1) and weight, columns as in `summary`; nats."""
     cells = _cells(table)
     chosen = cells[(cells["task"] == "clb") & (cells["variant"] == "regularized")]
-    return chosen[[*CELL, "lam", "true_mi", *_statistics("mi"), *_statistics("accuracy"), "n_ok", "n"]].reset_index(drop=True)
+    counts = ["n_ok", "settled", "n"]
+    return chosen[[*CELL, "lam", "true_mi", *_statistics("mi"), *_statistics("accuracy"), *counts]].reset_index(drop=True)
 
 
 def _statistics(measure: str) -> list[str]:
@@ -138,13 +144,19 @@ def _cells(table: pd.DataFrame) -> pd.DataFrame:
     for key, cell in runs.groupby([*CELL, "lam"], sort=False, dropna=False):
         row = dict(zip([*CELL, "lam"], key, strict=True))
         ok = cell["status"] == "ok"
-        row |= {"true_mi": images.DATASETS[str(row["dataset"])]().true_mi, "n_ok": int(ok.sum()), "n": len(cell)}
+        row |= {"true_mi": true_mi(str(row["dataset"])), "n_ok": int(ok.sum())}
+        row |= {"settled": int(cell["settled"].sum()), "n": len(cell)}
         for column in (*MI, *ACCURACY):
             values = cell[column].clip(lower=0) if column in ("mi_train", "mi_last_batch") else cell[column]
             measure = "mi" if column == "mi_train" else column
             row |= dict(zip(_statistics(measure), (*student_t(values), values[ok].mean()), strict=True))
         rows.append(row)
     return pd.DataFrame(rows).round(6)
+
+
+def true_mi(dataset: str) -> float:
+    """Of a data set, in nats."""
+    return images.DATASETS[dataset]().true_mi
 
 
 def _published() -> pd.DataFrame:

@@ -14,6 +14,7 @@ from remi.paper.table2 import BENCHMARKS, PAPER, TASKS, benchmark, readable
 from remi.training import Interval
 
 BLUE = "#0077BB"
+LEARNING = " …"  # beside a cell whose runs have not all settled
 
 
 class Cell(NamedTuple):
@@ -70,7 +71,7 @@ def layout(summary: pd.DataFrame) -> list[Block]:
     """The paper's Table 2 as blocks of rows, with rows for the ablation and the untrained encoder.
 
     A row of the ablation compares equals: "both clipped" is clip only against clip and regularizer, "no clip" is neither
-    against regularizer only. "(k/n)" says that k of n runs stayed finite.
+    against regularizer only. "(k/n)" says that k of n runs stayed finite, "…" that one was still learning when it ended.
     """
     blocks = []
     for key, block in summary.groupby(["task", "dataset"], sort=False):
@@ -92,11 +93,13 @@ def _layout_row(label: str, original: Mapping[Any, Any] | None, regularized: Map
     for measure in ("mi", "accuracy"):
         left, right = _interval(original, measure), _interval(regularized, measure)
         truth = (original or regularized or {})["true_mi"] if measure == "mi" else None
-        marks = emphasis(left, right, truth)
-        for cell, interval, mark in zip((original, regularized), (left, right), marks, strict=True):
+        learning = [bool(cell and cell["settled"] < cell["n"]) for cell in (original, regularized)]
+        marks = ("", "") if any(learning) else emphasis(left, right, truth)
+        for cell, interval, mark, unfinished in zip((original, regularized), (left, right), marks, learning, strict=True):
             text = f"{interval.mean:.3f}" if np.isfinite(interval.mean) else NOTHING
             text += f" ± {interval.half_width:.3f}" if np.isfinite(interval.half_width) else ""
             text += f" ({cell['n_ok']}/{cell['n']})" if cell and cell["n_ok"] < cell["n"] and measure == "mi" else ""
+            text += LEARNING if unfinished else ""
             cells.append(Cell(text, mark))
     return Row(label, tuple(cells), f"{regularized['lam']:g}" if regularized else NOTHING)
 
@@ -120,6 +123,7 @@ def caption(summary: pd.DataFrame, profile: str = "quick") -> str:
         "Test accuracy: BatchNorm in evaluation mode. λ: the weight whose MI is nearest the true value. "
         "Better of the pair: bold where the intervals overlap, blue where they are disjoint. "
         "(k/n): k of n runs stayed finite; a diverged run counts as MI 0 and chance accuracy. "
+        "…: still learning when the training ended; its pair is not compared. "
         "Ours: “both clipped” adds the clip to the original loss, “no clip” takes it from the regularized one."
     )
 
@@ -218,7 +222,7 @@ def _markdown_text(text: str) -> str:
 
 def _tex_text(text: str) -> str:
     symbols = {
-        "±": r"$\pm$", "–": "--", "−": "$-$", "λ": r"$\lambda$", "τ": r"$\tau$", "²": "$^2$", "%": r"\%",
+        "±": r"$\pm$", "…": r"\dots", "–": "--", "−": "$-$", "λ": r"$\lambda$", "τ": r"$\tau$", "²": "$^2$", "%": r"\%",
         "C*": "$C^*$", "E_Q": "$E_Q$", "“": "``", "”": "''",
     }  # fmt: skip
     for symbol, command in symbols.items():

@@ -95,11 +95,7 @@ def theorem6() -> list[Comparison]:
 def _drift_alone() -> list[Comparison]:
     """200 batches, each the whole one-hot population, offsets from 0 to -5: what the drift changes, exactly."""
     moving, change = torch.linspace(0, -5, 200, dtype=torch.float64), moved_by_drift(-5)
-    found = [  # the paper names these four
-        Comparison(f"{label}, {average}-average, moved by drift to -5", 0.1, abs(change[name][k]), 0, ">=", True)
-        for name, label in (("mine", "MINE"), ("smile", "SMILE"), ("infonce", "InfoNCE"), ("club", "CLUB"))
-        for k, average in enumerate(("macro", "micro"))
-    ]
+    found = []
     exact = 1e-9  # identities in double precision
     cost = closed_forms.linear_drift_cost(-5, 200)
     linear = -sum(map(closed_forms.offset_cost, moving.tolist())) / 200
@@ -146,6 +142,11 @@ def _drift_and_noise() -> list[Comparison]:
         weights = offsets.softmax(0)
         error = 4 * float(z.std() * weights.square().sum().sqrt())  # 4 standard errors of log sum w_t Z_t, Z = 1
         end = f"20,000 batches of 32, drift to {total:g}" if total else "20,000 batches of 32, no drift"
+        if total:  # the paper's statement, without its cause
+            for average, value in (("macro", macro), ("micro", micro)):
+                found.append(
+                    Comparison(f"bias of MINE's {average}-average, {end}", 0.1, abs(value - truth), 0, ">=", printed=True)
+                )
         found.append(Comparison(f"macro, {end}", mean, macro, 4 * spread / math.sqrt(batches)))
         found.append(Comparison(f"micro, {end}", truth - closed_forms.drift_cost(offsets), micro, error))
 

@@ -17,7 +17,7 @@ KEYS = {  # what a figure or table trains: its groups
     "fig3": "mine nwj stratified/mine stratified/nwj small-steps/nwj",
     "fig4": "remine-target-5 remine-target-2 remine-target0 remine-target2 remine-target5",
     "fig5": "remine renwj-eq15 renwj-released gentle/renwj-gentle",
-    "fig7": "mine remine smile resmile infonce reinfonce nwj renwj tuba retuba js rejs "
+    "fig7": "mine remine smile resmile infonce reinfonce nwj renwj tuba retuba js rejs rejs-log "
     "nwj-clip renwj-noclip tuba-clip retuba-noclip",
 }
 ONE_HOT = {  # paper/settings.md, one-hot: the first run of a group at "paper"
@@ -31,10 +31,11 @@ ONE_HOT = {  # paper/settings.md, one-hot: the first run of a group at "paper"
     ("fig5", "remine"): {"batch": 32, "steps": 3000, "loss": "remine", "lam": 1.0, "options": {}},
     ("fig5", "renwj-eq15"): {"batch": 32, "steps": 3000, "loss": "renwj", "lam": 1.0, "options": {}},
     ("fig5", "renwj-released"): {"batch": 32, "loss": "renwj", "lam": 1.0, "options": {"target_of": "released"}},
-    ("fig5", "gentle/renwj-gentle"): {"batch": 100, "loss": "renwj", "lam": 0.1, "options": {}},
+    ("fig5", "gentle/renwj-gentle"): {"batch": 32, "loss": "renwj", "lam": 0.1, "options": {}},
 }
 CLIP = {"clip": "both"}  # at tau = 10, the default
-GAUSSIAN_OPTIONS = {"renwj": CLIP, "retuba": CLIP, "nwj-clip": CLIP, "tuba-clip": CLIP}
+CLIPPED = {"renwj": CLIP, "retuba": CLIP}
+GAUSSIAN_OPTIONS = CLIPPED | {"nwj-clip": CLIP, "tuba-clip": CLIP, "rejs": {"penalty": "softplus"}}
 IMAGE_OPTIONS = {
     "smile": CLIP,
     "resmile": CLIP,
@@ -90,7 +91,7 @@ def test_derivation3_trains_small_batches_of_one_level(profile):
         assert [run.seed for run in members] == list(range(3 if profile == "quick" else 10))
         for run in members:
             assert holds(run, {"loss": key, "batch": 8, "steps": 3000, "lr": 5e-3, "hidden": (64,), "output_bias": False})
-            assert (run.lam, run.options) == (1.0 if key.startswith("re") else None, GAUSSIAN_OPTIONS.get(key, {}))
+            assert (run.lam, run.options) == (1.0 if key.startswith("re") else None, CLIPPED.get(key, {}))
             assert {run.problem.true_mi(step) for step in (0, 2999)} == {2.0}
 
 
@@ -144,9 +145,9 @@ def test_table2_counts(profile, ten, seeds):
 
 
 def test_quick_sizes():
-    assert {len(members) for figure in KEYS if figure != "fig7" for members in groups(PLANS[figure]("quick")).values()} == {5}
+    assert {len(members) for figure in KEYS if figure != "fig7" for members in groups(PLANS[figure]("quick")).values()} == {20}
     run = groups(PLANS["fig7"]("quick"))["mine"]
-    assert len(run) == 1
+    assert len(run) == 3
     assert holds(run[0], {"steps": 2500, "hidden": (128, 128)})
 
 

@@ -3,10 +3,12 @@ import csv
 import json
 import re
 import shutil
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -16,13 +18,17 @@ from remi.paper import notebooks, page, prose
 from remi.paper.claims import CLAIMS
 
 ROWS = (
-    ("drift-1", "Fig. 1", "MINE converges", "within 0.1 nat", "2.749 against 2.773", "holds"),
-    ("drift-4", "Fig. 2", "The critic keeps moving", "AUC above 0.99", "0.999", "holds"),
-    ("explode-4", "Section 3", "The cause <script>alert(1)</script> & more", "stays", "sd 0.4", "fails"),
-    ("target-1", "Fig. 4", "Settles at C* = -5, or C* = 5", "within 0.2", "$C^* = -5.01$", "holds"),
-    ("thm-3", "Theorem 3", "Sample complexity", "the notebook's check", "", "untested"),
-    ("table2-clip", "Table 1", "It is the regularizer", "MI below 0.1", "0.3", "fails"),
+    ("drift-1", "Fig. 1", "MINE converges", "within 0.1 nat", "2.749 against 2.773", "holds", "It $= 2.77$ arrives."),
+    ("drift-4", "Fig. 2", "The critic keeps moving", "AUC above 0.99", "0.999", "holds", "Nothing holds it."),
+    ("explode-4", "Section 3", "The cause <script>alert(1)</script> & more", "stays", "sd 0.4", "fails", "It is another."),
+    ("target-1", "Fig. 4", "Settles at C* = -5, or C* = 5", "within 0.2", "$C^* = -5.01$", "holds", "It is pinned."),
+    ("thm-3", "Theorem 3", "Sample complexity", "the notebook's check", "", "untested", "No runs."),
+    ("lambda-1", "Fig. 6", "Lambda trades", "4 of 6", "0", "undertrained", "Still learning."),
+    ("lambda-2", "Fig. 6", "They align", "4 of 6", "3", "inconclusive", "Within its uncertainty."),
+    ("smile-1", "Section 4", "Frozen", "gradient 0", "0", "identity", "The derivative is zero."),
+    ("table2-clip", "ours", "It is the regularizer", "MI below 0.1", "0.3", "fails", "It needs both."),
 )
+HEADER = ("id", "source", "statement", "expected", "measured", "verdict", "profile", "why")
 SUMMARY = """task,dataset,loss,regularized,clip,variant,lam,true_mi,n_ok,n,mi_mean,mi_ci95,accuracy_mean,accuracy_ci95,\
 closed_form,published_mi_mean,published_mi_ci95,published_accuracy_mean,published_accuracy_ci95
 clb,digits,nwj,False,none,original,,2.302,0,5,0.0,0.0,0.1,0.0,1.971,0.0,0.0,0.1,0.0
@@ -63,8 +69,8 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (tmp_path / "table2_summary.csv").write_text(SUMMARY)
     with (tmp_path / "claims.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("id", "source", "statement", "expected", "measured", "verdict", "profile"))
-        writer.writerows((*claim, "quick") for claim in ROWS)
+        writer.writerow(HEADER)
+        writer.writerows((*claim[:-1], "quick", claim[-1]) for claim in ROWS)
     return tmp_path
 
 
@@ -156,34 +162,63 @@ def test_whatever_a_product_says_is_escaped(products):
     summary = products / "table2_summary.csv"
     summary.write_text(SUMMARY + f"{evil},{evil},{evil},True,{evil},{evil},{evil},2.302,{evil},{evil},1.0,,,,,,,,\n")
     with (products / "claims.csv").open("a", newline="") as file:
-        csv.writer(file).writerow([evil] * 5 + ["holds", evil])
+        csv.writer(file).writerow([evil] * 5 + ["holds", evil, evil])
     page_with_it = page.build(products, "quick")
     test_nothing_is_requested_and_nothing_runs(page_with_it)
     assert page_with_it.count("&lt;script&gt;alert(1)") > 15
 
 
-def test_verdicts_are_counted(pristine, html):
-    claims = page._rows(pristine / "claims.csv")
-    assert page.count(claims) == "Of 6 statements, 3 hold, 2 fail and 1 is untested."
-    assert page.count(claims[:1]) == "Of 1 statements, 1 holds, 0 fail and 0 are untested."
+def test_verdicts_on_the_papers_claims_are_counted(pristine, html):
+    claims = pd.read_csv(pristine / "claims.csv", keep_default_na=False)
+    words = "3 hold, 1 fails, 1 is inconclusive, 1 is undertrained, 1 is an identity and 1 is untested"
+    assert page.count(claims) == f"Of 8 statements of the paper, {words}. 1 more is about the released code or our own."
+    assert page.count(claims[:2]) == "Of 2 statements of the paper, 2 hold and 0 fail."
     assert page.count(claims) in html
     table = html[html.index('<table class="judged">') : html.index('<section id="figures">')]
-    for word, number in (("holds", 3), ("fails", 2), ("untested", 1)):
+    found = Counter(row[5] for row in ROWS)
+    assert set(found) == set(page.VERDICTS)
+    for word, number in found.items():
         assert len(re.findall(rf'<span class="verdict {word}"><span aria-hidden="true">.</span> {word}</span>', table)) == number
 
 
 def test_a_claim_of_no_known_kind_is_still_in_the_table(products):
     with (products / "claims.csv").open("a") as file:
-        file.write("new-1,ours,Something else,x,y,holds,desk\n")
+        file.write("new-1,ours,Something else,x,y,holds,desk,Because it is.\n")
     text = text_of(page.build(products, "quick"))
-    assert "Other ✓ holds Something else new-1 · ours · profile desk" in text
+    assert "Other ✓ holds Something else Because it is. new-1 · ours · profile desk" in text
+
+
+@pytest.mark.parametrize("profile", ["quick", "desk"])
+def test_a_claim_is_shown_at_the_largest_profile_that_could_judge_it(products, profile):
+    (products / "desk").mkdir()
+    rows = ("lambda-1", "holds", "6"), ("drift-1", "undertrained", ""), ("drift-4", "fails", "0.5")
+    lines = [f"{name},Fig. 6,Anything,x,{measured},{word},desk,At desk." for name, word, measured in rows]
+    (products / "desk" / "claims.csv").write_text("\n".join([",".join(HEADER), *lines]))
+    if profile == "desk":
+        for path in products.iterdir():
+            if path.is_file() and path.name != "claims.csv":
+                shutil.copy(path, products / "desk")
+    where = products if profile == "quick" else products / "desk"
+    page_with_it = page.build(where, profile)
+    text = text_of(page_with_it)
+    assert ("Anything At desk. lambda-1 · Fig. 6 · profile desk" in text) == (profile == "quick")
+    assert "✓ holds Anything At desk. lambda-1" in text
+    assert "✓ holds MINE converges It" in text
+    assert "✗ fails Anything At desk. drift-4" in text
+
+
+def test_the_reason_stands_beside_the_statement_and_the_measured_value(html):
+    assert text_of(html).count("It is another.") == 2  # in the list of all, and at Fig. 3
+    assert '<p class="why">It <math' in html
 
 
 @pytest.mark.parametrize("verdict", ["", "perhaps"])
 def test_an_unknown_verdict_is_an_error(products, verdict):
     with (products / "claims.csv").open("a") as file:
-        file.write(f"new-1,ours,Something else,x,y,{verdict},quick\n")
-    with pytest.raises(ValueError, match=r"verdict of 'new-1' must be one of holds, fails, untested"):
+        file.write(f"new-1,ours,Something else,x,y,{verdict},quick,w\n")
+    with pytest.raises(
+        ValueError, match=r"verdict of 'new-1' must be one of holds, fails, inconclusive, undertrained, identity, "
+    ):
         page.build(products, "quick")
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from remi.paper import figures, report
+from remi.paper import claims, figures, report
+from remi.paper.verdicts import VERDICTS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
@@ -47,12 +48,28 @@ def committed(tmp_path, monkeypatch):
 
 
 def test_verdicts_are_those_of_the_products(committed):
-    verdicts = pd.read_csv(committed / "claims.csv", keep_default_na=False)
-    rows = re.findall(r"^\| (fig\d|table2|derivation\d) .*\| (\d+) of (\d+)(?:; fails: ([^|]+))? \|$", TEXT, flags=re.MULTILINE)
+    verdicts = claims.of_the_paper(claims.committed(committed))
+    rows = re.findall(r"^\| (fig\d|table2|derivation\d) .*\| (\d+) of (\d+)((?:; [^|]+)?) \|$", TEXT, flags=re.MULTILINE)
     assert len(rows) == 12
     assert sum(int(holds) for _, holds, _, _ in rows) == (verdicts.verdict == "holds").sum()
-    failed = {name for _, _, _, names in rows for name in names.strip().split(", ") if name}
-    assert failed == set(verdicts[verdicts.verdict == "fails"].id)
+    assert sum(int(count) for _, _, count, _ in rows) == len(verdicts)
+    named = [part.strip().partition(": ") for *_, parts in rows for part in parts.split(";")]
+    for word in VERDICTS:
+        found = {name for verdict, _, names in named if verdict == word for name in names.split(", ")}
+        assert found == (set(verdicts.id[verdicts.verdict == word]) if word != "holds" else set())
+
+
+def test_a_score_names_what_does_not_hold_and_what_a_larger_profile_says():
+    def score(**words):
+        parts = [value.split() for value in words.values()]
+        rows = zip(words, (part[0] for part in parts), (part[1] for part in parts), strict=True)
+        return report.score(pd.DataFrame(rows, columns=["id", "verdict", "profile"]))
+
+    assert score(a="holds quick", b="holds quick") == "2 of 2"
+    assert score(a="identity quick", b="fails quick", c="holds quick", d="fails quick") == "1 of 4; fails: b, d; identity: a"
+    assert score(a="holds desk", b="undertrained quick") == "1 of 2; undertrained: b; at desk: a"
+    assert score(a="inconclusive paper") == "0 of 1; inconclusive: a; at paper"
+    assert report.score(pd.DataFrame(columns=["id", "verdict", "profile"])) == "–"
 
 
 def test_make_readme_refreshes_both_tables(committed, tmp_path, monkeypatch):

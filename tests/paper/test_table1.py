@@ -20,7 +20,9 @@ def test_states_the_protocol():
     for column in (gaussian, benchmarks):
         assert column[["NWJ", "TUBA"]].tolist() == [f"{name}: both terms clipped at τ = 10" for name in ("ReNWJ", "ReTUBA")]
     assert (gaussian["SMILE"], benchmarks["SMILE"]) == ("default", "both terms clipped at τ = 10")
-    assert (gaussian["JS"], benchmarks["JS"]) == ("default", "estimate by NWJ; ReJS: pins E_Q[softplus T], C* = 1")
+    assert regularizer["JS"] == "λ (log E_Q[exp T] − C*)², Euclidean, C* = 0"
+    assert gaussian["JS"] == "ReJS: pins E_Q[softplus T]"
+    assert benchmarks["JS"] == "estimate by NWJ; ReJS: pins E_Q[softplus T], C* = 1"
 
 
 def test_has_words_for_every_choice():

@@ -14,20 +14,13 @@ from remi.theory import closed_forms, drift
 from remi.training import evaluation
 
 CHECKS = {"5": drift.theorem5, "6": drift.theorem6}
-FAILS_AS_PRINTED = {
-    "5": set(),
-    "6": {
-        *(f"{label}, macro-average, moved by drift to -5" for label in ("MINE", "SMILE", "InfoNCE", "CLUB")),
-        *(f"{label}, micro-average, moved by drift to -5" for label in ("InfoNCE", "CLUB")),
-    },
-}
 
 
 @pytest.mark.parametrize("number", CHECKS)
-def test_the_corrected_statement_holds(number):
+def test_the_printed_and_the_corrected_statement_hold(number):
     found = CHECKS[number]()
-    assert {c.what for c in found if not c.holds} == FAILS_AS_PRINTED[number]
-    assert FAILS_AS_PRINTED[number] < {c.what for c in found if c.printed}
+    assert [c.what for c in found if not c.holds] == []
+    assert any(c.printed for c in found)
     assert len({c.what for c in found}) == len(found)
 
 

@@ -11,17 +11,13 @@ from remi.paper import figures, pictures
 from remi.theory import closed_forms, labels
 
 CHECKS = {"7": labels.theorem7, "8": labels.theorem8, "table 2": labels.table2_forms}
-FAILS_AS_PRINTED = {
-    "7": {"I(X; Y), a tenth of 10 labels wrong", "I(X; Y), 8 labels determine 4 images"},
-    "8": {"I(X1; X2), two views of each of 20 images in 4 classes", "I(X1; X2), a tenth of 10 labels wrong"},
-    "table 2": set(),
-}
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_the_corrected_statement_holds(name):
+def test_the_statement_holds_under_the_papers_assumption_and_corrected(name):
     found = CHECKS[name]()
-    assert {c.what for c in found if not c.holds} == FAILS_AS_PRINTED[name] == {c.what for c in found if c.printed}
+    assert [c.what for c in found if not c.holds] == []
+    assert any(c.printed for c in found) == (name != "table 2")
     assert len({c.what for c in found}) == len(found)
 
 
