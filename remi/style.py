@@ -11,6 +11,7 @@ import matplotlib.style
 from matplotlib.figure import Figure
 
 PALETTE = {"mine": "#0077BB", "smile": "#EE6677", "infonce": "#999933", "nwj": "#882255", "tuba": "#CC79A7", "js": "#332288"}
+MARKERS = {"mine": "o", "smile": "s", "infonce": "D", "nwj": "^", "tuba": "v", "js": "P"}  # hues alike in grey differ here
 JOINT, MARGINAL, TRUTH = "#555555", "#AAAAAA", "#000000"
 
 matplotlib.style.use(Path(__file__).with_name("remi.mplstyle"))

@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 
 import remi
 from remi.losses import LABELS, family
-from remi.paper import table2, typeset
-from remi.paper.experiments import BenchmarkPlan, Curve, GaussianPlan, OneHotPlan, Plan
+from remi.paper import typeset
+from remi.paper.experiments import Curve, GaussianPlan, OneHotPlan, Plan
 from remi.paper.measures import levels, smooth, trace
+from remi.paper.slopes import slopes
 from remi.runs import SOURCES, EncoderRun, Record
 from remi.style import JOINT, MARGINAL, PALETTE, TRUTH, render
 from remi.training import images
@@ -294,46 +295,6 @@ def plan_true_mi(plan: OneHotPlan) -> float:
     return float(np.log(plan.symbols))
 
 
-# ---- Fig. 6: the weight of the regularizer ------------------------------------------------------------------------------
-
-
-def figure6(plan: BenchmarkPlan, by_lambda: pd.DataFrame, untrained: Mapping[str, float]) -> tuple[Figure, pd.DataFrame]:
-    """MI and accuracy against lambda in the contrastive benchmark, one curve per regularized loss."""
-    figure = Figure(figsize=(7.0, 4.2))
-    panels = figure.subplots(2, len(plan.benchmarks), sharex=True, squeeze=False)
-    for (top, bottom), benchmark in zip(panels.T, plan.benchmarks, strict=True):
-        rows = by_lambda[by_lambda.dataset == benchmark.dataset]
-        for place, (name, colour) in enumerate(PALETTE.items()):
-            mine = rows[rows.loss == name].sort_values("lam")
-            beside = mine.lam * 10 ** ((place - 2.5) * 0.03)  # so that intervals do not hide each other
-            for axes, column in ((top, "mi"), (bottom, "accuracy")):
-                errors = mine[f"{column}_ci95"]
-                axes.errorbar(
-                    beside,
-                    mine[f"{column}_mean"],
-                    errors,
-                    color=colour,
-                    marker="o",
-                    ms=3,
-                    lw=1.4,
-                    elinewidth=0.8,
-                    label="Re" + LABELS[name],
-                )
-        truth = float(np.log(benchmark.classes))
-        top.axhline(truth, color=TRUTH, ls=":", lw=1.2, zorder=1)
-        top.text(0.13, truth, rf"true MI, $\log {benchmark.classes}$", ha="right", va="bottom", fontsize=7)
-        untouched = bottom.axhline(untrained[benchmark.dataset], color=TRUTH, ls=(0, (1, 3)), lw=1.2, zorder=1)
-        top.set(title=f"{table2.readable(benchmark.dataset)}, {benchmark.classes} classes", ylim=(-0.05 * truth, 1.15 * truth))
-        bottom.set(xlabel=r"weight $\lambda$ of the regularizer", xscale="log", ylim=(0, 1.05))
-        bottom.set_xticks(plan.lams, [f"{lam:g}" for lam in plan.lams])
-        bottom.minorticks_off()
-        bottom.legend([untouched], ["untrained encoder"], loc="lower left")
-    panels[0, 0].set_ylabel("MI estimate (nats)")
-    panels[1, 0].set_ylabel("test accuracy")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
-    return figure, by_lambda
-
-
 # ---- Fig. 7: the staircase ----------------------------------------------------------------------------------------------
 
 ABLATION = (("{}", "neither", ":"), ("{}-clip", "clip", "-."), ("re{}-noclip", "regularizer", "--"), ("re{}", "both", "-"))
@@ -402,7 +363,7 @@ def _errors(axes: Axes, error: "pd.Series[float]") -> None:
 
 
 def save_table2(table: pd.DataFrame, summary: pd.DataFrame, plans: Mapping[str, Plan], records: Records) -> str:
-    """Every product of Table 2: what `save` writes, with the row per run as .csv; a row per cell; Markdown and LaTeX.
+    """Every product of Table 2: what `save` writes, with the row per run as .csv; a row per cell; Markdown, LaTeX and slopes.
 
     Args:
         table: of `table2.rows`.
@@ -411,13 +372,15 @@ def save_table2(table: pd.DataFrame, summary: pd.DataFrame, plans: Mapping[str, 
         records: of every run.
 
     Returns:
-        The path of the image.
+        The path of the slopes as PNG.
     """
     profile = plans["main"].profile
     where = folder(profile)
     caption = f"{typeset.caption(summary, profile)} {stamp(plans['main'], records)}"
-    path = save("table2", typeset.table2_image(summary, profile), table, caption, plans, records)
+    save("table2", typeset.table2_image(summary, profile), table, caption, plans, records)
     write(where / "table2_summary.csv", summary.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     write(where / "table2.md", typeset.table2_markdown(summary, profile))
     write(where / "table2.tex", typeset.table2_tex(summary, profile))
-    return path
+    for suffix, content in render(slopes(summary)).items():
+        write(where / f"table2_slopes{suffix}", content)
+    return str(where / "table2_slopes.png")

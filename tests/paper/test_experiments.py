@@ -103,7 +103,7 @@ SMALL = {"network": "mlp", "hidden": (64, 512), "side": None, "train_size": None
 CONV = {"network": "conv", "hidden": (16, 32, 64, 512), "side": None, "train_size": 10_000}
 RESNET = {"network": "resnet18", "hidden": (), "side": 224, "train_size": None}  # paper/settings.md
 IMAGES = {  # profile, data set: batch, steps in SLB and CLB, and what sees the images
-    ("quick", "digits"): (10, 40 * (1437 // 10), 40 * (1437 // 10), SMALL),
+    ("quick", "digits"): (10, 150 * (1437 // 10), 300 * (1437 // 10), SMALL),
     ("quick", "digit-pairs"): (100, 600, 600, SMALL),
     ("desk", "cifar-10"): (10, 10 * 1000, 10 * 1000, CONV),
     ("paper", "cifar-10"): (10, 40 * 5000, 100 * 5000, RESNET),
@@ -129,7 +129,7 @@ def test_image_settings(task, profile, dataset):
         assert (lam == "None") == (not curve.startswith("re"))
 
 
-@pytest.mark.parametrize(("profile", "ten", "seeds"), [("quick", "digits", 5), ("desk", "cifar-10", 3), ("paper", "cifar-10", 5)])
+@pytest.mark.parametrize(("profile", "ten", "seeds"), [("quick", "digits", 3), ("desk", "cifar-10", 3), ("paper", "cifar-10", 5)])
 def test_table2_counts(profile, ten, seeds):
     cells = {key: len(members) for key, members in groups(PLANS["table2"](profile)).items()}
     curves = [key.split("/")[2] for key in cells]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from plants import traces
 
-from remi.paper import claims, experiments, figures, table2, typeset
+from remi.paper import claims, experiments, slopes, table2, typeset
 from remi.runs.specs import EncoderRun
 from remi.runs.store import Record
 from remi.theory.closed_forms import clb_infonce, clb_nwj
@@ -113,7 +113,7 @@ def test_row_order_does_not_depend_on_the_groups():
     assert frame[["task", "loss", "seed"]].iloc[[0, 1, -1]].to_numpy().tolist() == [
         ["slb", "mine", 0],
         ["slb", "mine", 1],
-        ["clb", "untrained", 4],
+        ["clb", "untrained", 2],
     ]
     assert frame["lam"].iloc[5:20:5].tolist() == [0.1, 0.01, 0.001]
 
@@ -189,8 +189,8 @@ def test_by_lambda_has_every_weight_of_the_contrastive_twins():
     assert set(found["task"]) == {"clb"}
     assert found.query("loss == 'nwj'")["clip"].unique().tolist() == ["both"]
     row = only(found, dataset="digits", loss="js", lam=0.01)
-    assert row["mi_mean"] == pytest.approx(2.52)
-    assert row["accuracy_mean"] == pytest.approx(0.825)
+    assert row["mi_mean"] == pytest.approx(2.51)
+    assert row["accuracy_mean"] == pytest.approx(0.815)
 
 
 # CIFAR
@@ -239,5 +239,5 @@ def test_claims_and_fig6_can_be_had_for_cifar(cifar):
     assert "undertrained" not in set(verdicts.verdict)
     rows = 12 * len(plans["main"].benchmarks)
     assert f"{rows} of {rows} rows have settled" in only(verdicts, id="table2-better").measured
-    _, drawn = figures.figure6(plans["main"], table2.by_lambda(table), dict.fromkeys(images.CIFAR, 0.5))
+    _, drawn = slopes.figure6(plans["main"], table2.by_lambda(table), dict.fromkeys(images.CIFAR, 0.5))
     assert set(drawn.dataset) == {benchmark.dataset for benchmark in plans["main"].benchmarks}

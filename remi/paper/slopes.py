@@ -1,0 +1,131 @@
+"""The image benchmarks for the eye: every loss from original to regularized, and every twin against its weight."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from remi.losses import LABELS
+from remi.paper.experiments import BenchmarkPlan
+from remi.paper.table2 import readable
+from remi.style import JOINT, MARGINAL, MARKERS, PALETTE, TRUTH
+
+STEP = 0.22  # from the middle of a loss to its original on the left, and to its twin on the right
+UNTRAINED: dict[str, Any] = {"color": TRUTH, "ls": (0, (1, 3)), "lw": 1.2, "zorder": 1}
+
+
+def slopes(summary: pd.DataFrame) -> Figure:
+    """A slope per loss from original to regularized, a row per benchmark: MI on the left, accuracy on the right.
+
+    Bars are the 95% intervals, open diamonds the published values on CIFAR; a hollow mark has runs that have not settled.
+
+    Args:
+        summary: of `table2.summary`.
+    """
+    blocks = list(dict.fromkeys(zip(summary.task, summary.dataset, strict=True)))
+    figure = Figure(figsize=(7.0, 0.7 + 1.5 * len(blocks)))
+    panels = figure.subplots(len(blocks), 2, squeeze=False, sharex=True)
+    for (left, right), (task, dataset) in zip(panels, blocks, strict=True):
+        cells = summary[(summary.task == task) & (summary.dataset == dataset)]
+        truth, untrained = cells.true_mi.iloc[0], cells[cells.variant == "untrained"].accuracy_mean.iloc[0]
+        for axes, measure in ((left, "mi"), (right, "accuracy")):
+            for place, loss in enumerate(PALETTE):
+                slope(axes, place, cells[cells.loss == loss].set_index("variant"), measure)
+        left.axhline(truth, color=TRUTH, ls=":", lw=1.2, zorder=1)
+        left.annotate(f"true MI {truth:.2f}", (1, truth), (-2, 2), **_IN_THE_MARGIN)
+        right.axhline(untrained, **UNTRAINED)
+        right.annotate("untrained", (1, untrained), (-2, 2), **_IN_THE_MARGIN)
+        left.set(title=f"{task.upper()}, {readable(dataset)}", ylim=(-0.06 * truth, 1.2 * truth), ylabel="MI (nats)")
+        right.set(ylim=(-0.03, 1.08), ylabel="test accuracy")
+    for axes in panels[-1]:
+        axes.set_xticks(range(len(PALETTE)), [LABELS[loss] for loss in PALETTE])
+        for text, colour in zip(axes.get_xticklabels(), PALETTE.values(), strict=True):
+            text.set_color(colour)
+    _key(figure)
+    return figure
+
+
+_IN_THE_MARGIN: dict[str, Any] = {
+    "xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right", "va": "bottom", "fontsize": 6.5
+}  # fmt: skip
+
+
+def slope(axes: Axes, place: float, variants: pd.DataFrame, measure: str) -> None:
+    """One loss: original on the left, its twin on the right, ours filled and joined, the published ones open and grey."""
+    sides = {"original": place - STEP, "regularized": place + STEP}
+    ours = variants.loc[list(sides)]
+    colour, marker = PALETTE[str(ours.loss.iloc[0])], MARKERS[str(ours.loss.iloc[0])]
+    axes.plot(list(sides.values()), ours[f"{measure}_mean"], color=colour, lw=1.4, zorder=2)
+    axes.plot(list(sides.values()), ours[f"published_{measure}_mean"], color=MARGINAL, lw=0.7, zorder=1)
+    for x, (_, cell) in zip(sides.values(), ours.iterrows(), strict=True):
+        axes.errorbar(
+            x, cell[f"{measure}_mean"], cell[f"{measure}_ci95"], color=colour, marker=marker, ms=4, elinewidth=0.9, lw=0,
+            mfc=colour if cell.settled == cell.n else "white", zorder=3,
+        )  # fmt: skip
+        axes.plot(x, cell[f"published_{measure}_mean"], marker="d", ms=4, color=JOINT, mfc="none", mew=0.7, lw=0)
+
+
+def _key(figure: Figure) -> None:
+    """What the marks mean, above the panels."""
+    marks = (
+        ("o", JOINT, "original (left) to regularized (right)"),
+        ("o", "white", "not settled"),
+        ("d", "white", "published, CIFAR"),
+    )
+    handles: list[Any] = [
+        Line2D([], [], color=JOINT, marker=marker, mfc=fill, ms=4, lw=1.2 * (fill != "white"), label=text)
+        for marker, fill, text in marks
+    ]
+    handles.append(Line2D([], [], label="untrained encoder", **UNTRAINED))
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
+
+
+def figure6(plan: BenchmarkPlan, by_lambda: pd.DataFrame, untrained: Mapping[str, float]) -> tuple[Figure, pd.DataFrame]:
+    """MI and accuracy against the weight in the contrastive benchmark, a curve per regularized loss.
+
+    A cell with runs that have not settled is hollow; the loss is then named in the panel.
+    """
+    figure = Figure(figsize=(7.0, 4.6))
+    panels = figure.subplots(2, len(plan.benchmarks), sharex=True, squeeze=False)
+    for (top, bottom), benchmark in zip(panels.T, plan.benchmarks, strict=True):
+        rows = by_lambda[by_lambda.dataset == benchmark.dataset]
+        truth = float(np.log(benchmark.classes))
+        for axes, measure in ((top, "mi"), (bottom, "accuracy")):
+            for place, loss in enumerate(PALETTE):
+                _course(axes, rows[rows.loss == loss].sort_values("lam"), measure, place)
+        top.axhline(truth, color=TRUTH, ls=":", lw=1.2, zorder=1)
+        top.annotate(rf"true MI, $\log {benchmark.classes}$", (1, truth), (-2, 2), **_IN_THE_MARGIN)
+        bottom.axhline(untrained[benchmark.dataset], **UNTRAINED)
+        bottom.annotate("untrained", (1, untrained[benchmark.dataset]), (-2, 2), **_IN_THE_MARGIN)
+        top.set(title=f"{readable(benchmark.dataset)}, {benchmark.classes} classes", ylim=(-0.05 * truth, 1.3 * truth))
+        bottom.set(xlabel=r"weight $\lambda$ of the regularizer", xscale="log", ylim=(0, 1.05))
+        bottom.set_xticks(plan.lams, [f"{lam:g}" for lam in plan.lams])
+        bottom.minorticks_off()
+        late = [LABELS["re" + loss] for loss in PALETTE if (rows[rows.loss == loss].settled < rows[rows.loss == loss].n).any()]
+        if late:
+            words = f"hollow, not settled:\n{', '.join(late)}"
+            top.text(0.02, 0.99, words, transform=top.transAxes, fontsize=6.5, color=JOINT, va="top")
+    panels[0, 0].set_ylabel("MI estimate (nats)")
+    panels[1, 0].set_ylabel("test accuracy")
+    handles = [
+        Line2D([], [], color=colour, marker=MARKERS[loss], ms=4, label=LABELS["re" + loss]) for loss, colour in PALETTE.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=6)
+    return figure, by_lambda
+
+
+def _course(axes: Axes, cells: pd.DataFrame, measure: str, place: int) -> None:
+    """One twin over the weights; cells that have not settled are hollow and their lines faint."""
+    loss = str(cells.loss.iloc[0])
+    settled = (cells.settled == cells.n).to_numpy()
+    x = cells.lam.to_numpy() * 10 ** ((place - 2.5) * 0.035)  # beside each other, so that intervals do not hide
+    axes.plot(x, cells[f"{measure}_mean"], color=PALETTE[loss], lw=1.4, alpha=1 if settled.all() else 0.35)
+    for at, (_, cell), done in zip(x, cells.iterrows(), settled, strict=True):
+        axes.errorbar(
+            at, cell[f"{measure}_mean"], cell[f"{measure}_ci95"], color=PALETTE[loss], marker=MARKERS[loss], ms=4,
+            elinewidth=0.8, lw=0, mfc=PALETTE[loss] if done else "white",
+        )  # fmt: skip
