@@ -67,6 +67,13 @@ def same(one, other):
     )
 
 
+def close(one, other):
+    """Equal up to rounding in every array of two outcomes."""
+    return one.status == other.status and all(
+        np.allclose(values, other.arrays[name], rtol=1e-3, atol=1e-3, equal_nan=True) for name, values in one.arrays.items()
+    )
+
+
 @each_optimizer
 def test_updates_are_those_of_torch_on_the_steps_that_the_mask_keeps(optimizer):
     network, generator = Linear(4, 3, runs=2), torch.Generator().manual_seed(0)
@@ -132,14 +139,16 @@ def test_numbers_of_a_run_do_not_depend_on_its_stack(run, lam):
         stack = [replace(run, seed=seed, lam=None if lam is None else lam * (1 + seed)) for seed in seeds]
         return dict(zip(seeds, run.train(stack, CPU), strict=True))
 
+    # oneDNN adds a grouped convolution by blocks of groups on processors without AVX-512
+    equal = close if getattr(run, "network", "") == "conv" else same
     five, reverse, two, alone = train(5, 1, 0, 2, 7), train(2, 1, 0), train(0, 1), train(1)
-    assert same(five[1], reverse[1])
-    assert same(five[2], reverse[2])
-    assert same(five[0], reverse[0])
-    assert same(five[0], two[0])
-    assert same(five[1], two[1])
-    assert same(five[1], alone[1])
-    assert not same(five[0], five[1])
+    assert equal(five[1], reverse[1])
+    assert equal(five[2], reverse[2])
+    assert equal(five[0], reverse[0])
+    assert equal(five[0], two[0])
+    assert equal(five[1], two[1])
+    assert equal(five[1], alone[1])
+    assert not equal(five[0], five[1])
 
 
 def infinite_objective(joint, marginal):
