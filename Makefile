@@ -6,7 +6,7 @@ REMI := $(BIN)/python -m remi
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help paper test verify bench notebooks readme calibration lock audit clean distclean
+.PHONY: help paper test lab verify bench notebooks readme calibration lock audit clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: .venv/.ready  ## lint, types, tests, and every notebook against its stored
 	$(REMI) sweep all --profile quick
 	$(BIN)/pytest
 	$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout=3600 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+lab: .venv/.ready  ## JupyterLab in the project's environment, with notebooks/00_start_here.ipynb open
+	$(BIN)/jupyter-lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 verify: .venv/.ready  ## the robustness tests at full length (half an hour); their counts in figures/verify.csv
 	$(BIN)/pytest --long -m verify

@@ -6,6 +6,7 @@
 import ast
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -141,6 +142,14 @@ def test_imports_are_light():
     package, training = (set(line.split()) for line in found)
     assert not package & {"torchvision", "matplotlib", "sklearn", "pandas", "remi.runs", "remi.__main__"}
     assert not training & {"torchvision", "matplotlib", "papermill", "jinja2", "remi.__main__"}
+
+
+def test_the_picture_in_contributing_has_these_floors_in_this_order():
+    picture = re.search(r"```\n(.*?)```", (PACKAGE.parent / "CONTRIBUTING.md").read_text(), flags=re.DOTALL)[1]
+    lines = [[word for word in re.findall(r"\w+", line) if word in HEIGHT] for line in picture.splitlines()]
+    heights = [{HEIGHT[word] for word in line} for line in lines if line]
+    assert [height for found in heights for height in found] == sorted({*HEIGHT.values()} - {HEIGHT[""]}, reverse=True)
+    assert {word for line in lines for word in line} == set(HEIGHT) - {""}
 
 
 if __name__ == "__main__":
