@@ -1,7 +1,7 @@
 """How long the encoders of Table 2 must train: every loss once, for long, and from which length on it has settled.
 
-`python benchmarks/lengths.py digits 45000 --tasks clb` trains what is missing with one seed and writes figures/lengths_digits_clb.csv.
-The lengths of the profiles in `experiments` were chosen from such tables, before the grids ran.
+`python benchmarks/lengths.py digits 45000 --tasks clb` trains what is missing with one seed and writes
+figures/lengths_digits_clb.csv. The lengths of the profiles in `experiments` were chosen from such tables, before the grids ran.
 """
 
 import argparse
