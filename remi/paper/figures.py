@@ -281,7 +281,7 @@ TWINS = (
     Curve("remine", "ReMINE", "remine"),
     Curve("renwj-eq15", "ReNWJ, eq. 15", "renwj"),
     Curve("renwj-released", "ReNWJ, released target", "renwj"),
-    Curve("gentle/renwj-gentle", "ReNWJ, eq. 15, gently", "renwj"),
+    Curve("gentle/renwj-gentle", "ReNWJ, eq. 15, weaker", "renwj"),
 )
 
 
