@@ -105,6 +105,16 @@ def test_untrained_rows_have_no_training_mi():
     assert (row["loss"], row["accuracy"], row["n_skipped"]) == ("untrained", 0.9, 0)
 
 
+def test_a_cell_counts_the_runs_that_have_settled():
+    learning = record(seed=1)
+    learning.arrays.update(traces(1.0, "learning", RUN.steps))
+    frame = table(record(), learning, record(seed=2, diverged=3))
+    assert frame["settled"].tolist() == [True, False, True]
+    row = table2.summary(frame).iloc[0]
+    assert (row["settled"], row["n_ok"], row["n"]) == (2, 2, 3)
+    assert table2.by_lambda(table(record("remine", lam=0.1)))["settled"].tolist() == [1]
+
+
 def test_row_order_does_not_depend_on_the_groups():
     groups = synthetic_groups()
     frame = table2.rows(groups)

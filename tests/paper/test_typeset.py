@@ -51,14 +51,28 @@ def test_layout(full):
     ]
     assert [block.title.split(" (")[0].split(", ")[1] for block in blocks] == ["digits", "digit pairs"] * 2
     rows = {row.label: row for row in blocks[2].rows}
-    assert rows["NWJ"].cells[0] == ("0.000 ± 0.000 (0/5)", "")
+    assert rows["NWJ"].cells[0] == ("0.000 ± 0.000 (0/3)", "")
     assert rows["NWJ"].cells[1].emphasis == rows["NWJ"].cells[3].emphasis == "blue"
-    assert [cell.text for cell in rows["MINE"].cells] == ["1.020 ± 0.020", "2.520 ± 0.020", "0.820 ± 0.020", "0.825 ± 0.020"]
+    assert [cell.text for cell in rows["MINE"].cells] == ["1.010 ± 0.025", "2.510 ± 0.025", "0.810 ± 0.025", "0.815 ± 0.025"]
     assert [cell.emphasis for cell in rows["MINE"].cells] == ["", "blue", "", "bold"]
-    assert [cell.text for cell in rows["NWJ, both clipped"].cells[:2]] == ["1.070 ± 0.020", rows["NWJ"].cells[1].text]
-    assert [cell.text for cell in rows["NWJ, no clip"].cells[:2]] == [rows["NWJ"].cells[0].text, "2.520 ± 0.020"]
-    assert [cell.text for cell in rows["untrained"].cells] == ["–", "–", "0.820 ± 0.020", "–"]
+    assert [cell.text for cell in rows["NWJ, both clipped"].cells[:2]] == ["1.060 ± 0.025", rows["NWJ"].cells[1].text]
+    assert [cell.text for cell in rows["NWJ, no clip"].cells[:2]] == [rows["NWJ"].cells[0].text, "2.510 ± 0.025"]
+    assert [cell.text for cell in rows["untrained"].cells] == ["–", "–", "0.810 ± 0.025", "–"]
     assert (rows["MINE"].lam, rows["untrained"].lam) == ("0.01", "–")
+
+
+def test_a_cell_that_still_learns_is_marked_and_its_pair_not_compared(full):
+    learning = full.copy()
+    here = (full.task == "clb") & (full.dataset == "digits") & (full.loss == "mine") & (full.variant == "regularized")
+    learning.loc[here, "settled"] = 2
+    rows = {row.label: row for row in typeset.layout(learning)[2].rows}
+    texts = ["1.010 ± 0.025", "2.510 ± 0.025 …", "0.810 ± 0.025", "0.815 ± 0.025 …"]
+    assert [cell.text for cell in rows["MINE"].cells] == texts
+    assert {cell.emphasis for cell in rows["MINE"].cells} == {""}
+    assert rows["SMILE"] == {row.label: row for row in typeset.layout(full)[2].rows}["SMILE"]
+    assert "2.510 ± 0.025 …" in typeset.table2_markdown(learning)
+    assert r"2.510 $\pm$ 0.025 \dots" in typeset.table2_tex(learning)
+    assert "…: still learning" in typeset.caption(full)
 
 
 def test_renderings_say_the_same(full):
@@ -79,7 +93,7 @@ def test_renderings_say_the_same(full):
         assert (in_markdown, in_tex, len(in_figure)) == (expected, expected, expected)
     for text in (markdown, tex):
         assert "profile quick" in text
-        assert "over 5 seeds" in text
+        assert "over 3 seeds" in text
     assert "profile desk" in texts[-1].get_text()
     assert tex.count(r"\\") == 2 + 4 + 4 * 7 + 4  # header, block titles, rows, ablation
     assert not set("±–−λ“”") & set(tex)
