@@ -345,7 +345,7 @@ def _objectives(axes: Axes, lam: float, batch: int, noise: float) -> pd.DataFram
 
 
 def _ends(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
-    """Population value of the last critic of every seed; crosses for seeds that became non-finite."""
+    """Population value of the last critic of every seed; crosses for seeds that became non-finite, arrows for what is below."""
     rows = []
     for place, (key, _) in enumerate(ENDS):
         group = records[key]
@@ -354,12 +354,14 @@ def _ends(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
         spread = place + np.linspace(-0.2, 0.2, len(group))
         fill = colour if group[0].run.loss.startswith("re") else "white"
         axes.plot(spread, values, "o", color=colour, mfc=fill, ms=4)
+        below = values < -15.5
+        axes.plot(spread[below], np.full(below.sum(), -15.7), "v", color=colour, mfc=fill, ms=4)
         lost = ~np.isfinite(values)
         axes.plot(spread[lost], np.full(lost.sum(), -17.0), "x", color=colour, ms=4)
         rows.append(pd.DataFrame({"panel": "last critic", "curve": key, "x": range(len(group)), "y": values}))
     axes.axhline(math.log(16), color=TRUTH, ls=":", lw=1.2)
     axes.text(0, math.log(16) + 0.3, r"$\log 16$", ha="center", fontsize=7)
-    axes.text(5.4, -17.0, "× non-finite", ha="right", va="center", fontsize=7)
+    axes.text(5.4, -17.0, "× non-finite   ▽ below the frame", ha="right", va="center", fontsize=7)
     axes.set_xticks(range(len(ENDS)), [label for _, label in ENDS])
     axes.set(title="Batch 32: the last critics, on all pairs", ylabel="nats", xlim=(-0.5, 5.5))
     axes.set(ylim=(-18, 4), yticks=range(-15, 1, 5))
