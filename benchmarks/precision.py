@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     run = plan.runs()["remine"][0]
     wanted = {"fp32": run, "bf16": replace(run, precision="bf16"), "other_seed": replace(run, seed=1)}
     records = store.load_or_run({name: [one] for name, one in wanted.items()})
-    bias = levels(plan, records).pivot(index="level", columns="curve", values="bias")[list(wanted)]
+    bias = levels(records).pivot(index="level", columns="curve", values="bias")[list(wanted)]
     moves = {"bf16_moves": bias.bf16 - bias.fp32, "seed_moves": bias.other_seed - bias.fp32, "rounding": rounding(run)}
     table = bias.assign(profile=profile, **moves).reset_index()
     print(table.round(4).to_string(index=False))

@@ -260,7 +260,7 @@ PLANTED = {  # where, what, and a word of the complaint
     "in the core": ("losses/scores.py", "import pandas", "losses.scores imports pandas"),
     "inside a function": ("runs/budget.py", "def f():\n    import sklearn", "runs.budget imports sklearn"),
     "through a room": ("estimation/ratios.py", "from remi.style import PALETTE", "needs matplotlib; of the extra none"),
-    "through a floor": ("__main__.py", "from remi.paper import tables", "needs pandas; of the extra none"),
+    "through a floor": ("__main__.py", "from remi.paper import table2", "needs pandas; of the extra none"),
     "in another extra": ("training/loop.py", 'with extra("cluster"):\n    import PIL', "of the extra cluster"),
     "in no extra": ("paper/page.py", "import yaml", "needs yaml; of the extra paper"),
     "where the command line enters": ("paper/experiments.py", "import pandas", "paper.experiments imports pandas"),

@@ -98,7 +98,7 @@ SAME = {  # file, and pairs of a text that is there once and what takes its plac
     ),
 }
 OTHER = {  # the kinds that they touch, and the same
-    "a sign": (kinds(" re"), ESTIMATORS, ("reading.objective - weight * penalty", "reading.objective + weight * penalty")),
+    "a sign": (kinds(" re"), ESTIMATORS, ("reading.objective - lam * penalty", "reading.objective + lam * penalty")),
     "a default": (
         kinds("resmile"),
         ESTIMATORS,

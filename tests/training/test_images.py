@@ -77,7 +77,7 @@ def test_shapes(name, classes, train, test, pixels):
     for values, labels in ((data.train_images, data.train_labels), (data.test_images, data.test_labels)):
         assert (values.dtype, values.min(), values.max()) == (torch.float32, -1, 1)
         assert torch.equal(labels.unique(), torch.arange(classes))
-        assert len(labels) == len(images)
+        assert len(labels) == len(values)
 
 
 def test_true_mi_is_the_entropy_of_the_training_labels():
