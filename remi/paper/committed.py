@@ -51,6 +51,8 @@ def _difference(path: Path) -> str:
     for name in old.select_dtypes("number"):
         a, b = (pd.to_numeric(table[name], errors="coerce").to_numpy(float) for table in (new, old))
         shares[name] = np.nanmax(np.abs(a - b), initial=0) / (np.nanmax(np.abs(b), initial=0) or 1)
+    if not any(shares.values()):
+        return "words differ"
     worst = max(shares, key=lambda name: shares[name])
     return f"numbers differ by at most {shares[worst]:.1g} of the largest in their column ({worst})"
 
