@@ -51,7 +51,7 @@ def folders():
 
 def sweep(wanted=SWEPT):
     """The command, in a process group of its own."""
-    script = "import json, sys; from remi import runs, specs; store.fill(map(specs.from_json, json.load(sys.stdin)))"
+    script = "import json, sys; from remi.runs import specs, store; store.fill(map(specs.from_json, json.load(sys.stdin)))"
     environment = os.environ | {"REMI_RUNS": str(store.STORE), "REMI_CHECKPOINT_SECONDS": "0"}
     process = subprocess.Popen(
         [sys.executable, "-c", script], env=environment, stdin=subprocess.PIPE, text=True, start_new_session=True

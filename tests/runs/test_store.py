@@ -53,7 +53,7 @@ def workers(sweep):
     found = []
     for pid in children:
         with suppress(FileNotFoundError, ProcessLookupError):
-            found += [pid] * (b"-m\0remi" in Path(f"/proc/{pid}/cmdline").read_bytes())
+            found += [pid] * (b"-m\0remi\0run" in Path(f"/proc/{pid}/cmdline").read_bytes())
     return found
 
 
