@@ -6,7 +6,8 @@ the marginals, LME(m) = log mean exp over the marginal scores.
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from numbers import Real
 from typing import Literal, NamedTuple, get_args, get_origin
 
@@ -180,6 +181,21 @@ def regularized(
         return reading._replace(objective=reading.objective - lam * penalty(reading.normalizer, target))
 
     return twin
+
+
+def side_by_side(parts: Sequence[tuple[int, Estimator]]) -> Estimator:
+    """Several losses for one stack of runs: each reads so many runs, the first one the first of them.
+
+    Args:
+        parts: for how many runs, and the loss; together they are all runs of the stack.
+    """
+    ends = list(accumulate(count for count, _ in parts))
+
+    def estimator(scores: Scores) -> Reading:
+        readings = [loss(scores.runs(slice(end - count, end))) for end, (count, loss) in zip(ends, parts, strict=True)]
+        return Reading(*map(torch.cat, zip(*readings, strict=True)))
+
+    return estimator if len(parts) > 1 else parts[0][1]
 
 
 BOUNDS: dict[str, Bound] = {"mine": mine, "smile": smile, "infonce": infonce, "nwj": nwj, "tuba": tuba, "js": js}

@@ -152,6 +152,14 @@ class Scores:
         """The same populations with every critic value transformed."""
         return replace(self, joint=transform(self.joint), marginal=transform(self.marginal))
 
+    def runs(self, which: slice) -> "Scores":
+        """The scores of some runs of a stack, along the first dimension."""
+        parts: dict[str, Any] = {"joint": self.joint[which], "marginal": self.marginal[which]}
+        for name, values in (("joint_mask", self.joint), ("marginal_mask", self.marginal), ("row_mask", self.marginal)):
+            mask = getattr(self, name)
+            parts[name] = mask[which] if mask is not None and mask.ndim == values.ndim else mask
+        return replace(self, **parts)
+
     def joint_mean(self) -> Tensor:
         """E_P[T], every joint pair with equal weight; 0 where there is none (`valid` says so)."""
         return _mean(self.joint, self.joint_mask, 1)

@@ -116,7 +116,9 @@ def _training(small: Run, end: int | None = None) -> tuple[list[str], list[Score
     kind: Any = type("Miniature", (_Miniature, type(small)), {"end": end, "seen": []})
     members = [kind(**vars(replace(small, seed=seed))) for seed in (1, 2)]
     outcomes = small.train(members[:1] if small.alone else members, torch.device("cpu"))
-    arrays: list[dict[str, Any]] = [{"ok": [found.status == "ok"], **found.scalars, **found.arrays} for found in outcomes]
+    arrays: list[dict[str, Any]] = [
+        {"ok": [found.status == "ok"], **found.scalars, **found.arrays} for found in outcomes if found is not None
+    ]
     return [_line(name, [found[name] for found in arrays]) for name in sorted(arrays[0])], kind.seen
 
 

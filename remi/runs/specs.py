@@ -4,7 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +43,7 @@ from remi.training import (
 )
 
 CHUNK = 100  # steps that a run draws ahead; part of what fixes its numbers
-RECORD = 500  # steps: a shorter training is over before its step is recorded; no number depends on it
+RECORD = 500  # steps: a shorter training is over before it pays to record its step or to weed its stack; no number depends on it
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
 
 
@@ -57,7 +57,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Run(ABC):
-    """What all runs have in common; two runs that differ in `lam` and `seed` only can share a stack."""
+    """What all runs have in common; those that differ in loss, weight, options and seed only can share a stack."""
 
     loss: str
     batch: int
@@ -112,8 +112,11 @@ class Run(ABC):
 
     @staticmethod
     @abstractmethod
-    def train(stack: Sequence[Any], where: torch.device, checkpoints: Checkpoints | None = None) -> "list[Outcome]":
-        """Train a stack of runs that share everything but `lam` and `seed`, from the last checkpoint on where there is one."""
+    def train(stack: Sequence[Any], where: torch.device, checkpoints: Checkpoints | None = None) -> "list[Outcome | None]":
+        """Train a stack of runs, see the class, from the last checkpoint on where there is one.
+
+        None is the outcome of a run that is better trained in another stack: others of this one have diverged early.
+        """
 
     @staticmethod
     @abstractmethod
@@ -121,9 +124,13 @@ class Run(ABC):
         """Train the stack for a few steps and keep nothing: somebody takes the time."""
 
     def estimator(self, stack: Sequence["Run"], where: torch.device) -> estimators.Estimator:
-        """The loss of the whole stack."""
-        lam = {} if self.lam is None else {"lam": torch.tensor([run.lam for run in stack], device=where)}
-        return estimators.get(self.loss, **self.options, **lam)
+        """The losses of the whole stack, each for the runs beside each other that have it."""
+        parts = []
+        for _, group in groupby(stack, key=lambda run: (run.loss, run.options, run.lam is None)):
+            members = list(group)
+            lam = {} if members[0].lam is None else {"lam": torch.tensor([run.lam for run in members], device=where)}
+            parts.append((len(members), estimators.get(members[0].loss, **members[0].options, **lam)))
+        return estimators.side_by_side(parts)
 
     def update_rule(self) -> Optimizer:
         """A fresh optimizer."""
@@ -169,7 +176,7 @@ class CriticRun(Run):
         CriticRun.train([replace(run, steps=steps) for run in stack], where)
 
     @staticmethod
-    def train(stack: Sequence["CriticRun"], where: torch.device, checkpoints: Checkpoints | None = None) -> list[Outcome]:
+    def train(stack: Sequence["CriticRun"], where: torch.device, checkpoints: Checkpoints | None = None) -> list[Outcome | None]:
         """See `Run`; a one-hot run also leaves its critic as a table."""
         critics = CriticStack(stack, where)
         with tf32(stack[0].precision == "tf32"):
@@ -299,7 +306,7 @@ class EncoderRun(Run):
             _fit(EncoderStack([replace(run, steps=steps) for run in stack], data, where), None)
 
     @staticmethod
-    def train(stack: Sequence["EncoderRun"], where: torch.device, checkpoints: Checkpoints | None = None) -> list[Outcome]:
+    def train(stack: Sequence["EncoderRun"], where: torch.device, checkpoints: Checkpoints | None = None) -> list[Outcome | None]:
         """See `Run`; the encoders are evaluated on the test split."""
         run, data = stack[0], stack[0].data
         with tf32(run.precision == "tf32"):
@@ -308,9 +315,12 @@ class EncoderRun(Run):
                 encoder_stack.look()
                 return [Outcome("ok", scalars, {}) for scalars in encoder_stack.evaluate()]
             history = _fit(encoder_stack, checkpoints)
+            results = encoder_stack.evaluate() if history.whole else [{}] * len(stack)
             return [
                 _outcome(history, member, scalars | _training_scalars(history, member, encoder_stack.epoch), {})
-                for member, scalars in enumerate(encoder_stack.evaluate())
+                if history.whole or history.status(member) == "diverged"
+                else None
+                for member, scalars in enumerate(results)
             ]
 
 
@@ -410,8 +420,10 @@ def _fit(stack: CriticStack | EncoderStack, checkpoints: Checkpoints | None) -> 
     keeper = Keeper(checkpoints, batches) if checkpoints else None
     run, place = stack.run, stack.where.type
     small = isinstance(run, EncoderRun) and not run.alone
-    record = small and run.steps >= RECORD and place == "cpu" and not run.compiled
-    return fit(stack.loop(), batches, keeper=keeper, compile_step=run.compiled, capture=place == "cuda", record=record)
+    long = run.steps >= RECORD
+    record = small and long and place == "cpu" and not run.compiled
+    options = {"compile_step": run.compiled, "capture": place == "cuda", "record": record, "weed": small and long}
+    return fit(stack.loop(), batches, keeper=keeper, **options)
 
 
 def _training_scalars(history: History, member: int, epoch: int) -> dict[str, float]:

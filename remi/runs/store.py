@@ -38,7 +38,8 @@ from remi.training import Checkpoints, loop, write
 
 STORE = Path(os.environ.get("REMI_RUNS", Path(remi.__file__).parents[1] / "runs"))
 FINGERPRINTS = STORE / ".fingerprints"
-STACK = 20  # runs trained together; no number depends on it
+STACK = {"cpu": 20, "cuda": 160}  # runs trained together, at most; no number depends on it
+OWN = ("loss", "options", "lam", "seed")  # in what the runs of a stack may differ
 ATTEMPTS = 3
 DAMAGED = (OSError, ValueError, KeyError, TypeError)  # what reading a record may raise
 SAME_BITS = (  # PyTorch, MKL and oneDNN take the same path on every x86-64 processor with AVX2, so that their bits agree
@@ -163,7 +164,8 @@ def statement(path: Path) -> dict[str, Any]:
 def train(stack: Sequence[Run]) -> None:
     """Train one stack in this process, one thread, and store its records; a long training goes on from its last checkpoint.
 
-    A stack that does not fit into memory is trained in halves: no number depends on it.
+    A stack that does not fit into memory is trained in halves, and what others of a stack hold up is trained without them: no
+    number depends on it.
 
     Raises:
         OSError: the store is full or cannot be written; the message names it. What is stored stays as it was.
@@ -176,31 +178,34 @@ def train(stack: Sequence[Run]) -> None:
     try:
         with journal().training(names):
             outcomes = _outcomes(stack, checkpoints)
-            if outcomes is not None:
-                seconds = (time.perf_counter() - started) / len(stack)
-                for run, outcome in zip(stack, outcomes, strict=True):
-                    save(run, outcome, seconds)
+            done = [(run, outcome) for run, outcome in zip(stack, outcomes, strict=True) if outcome]
+            seconds = (time.perf_counter() - started) / max(1, len(done))
+            for run, outcome in done:
+                save(run, outcome, seconds)
             checkpoints.clear()
     except OSError as error:
         if error.errno and not error.filename:  # a full disk does not say which
             error.filename = str(STORE)
         raise
-    if outcomes is None:
-        torch.cuda.empty_cache()
-        half = len(stack) // 2
-        train(stack[:half])
-        train(stack[half:])
+    rest = [run for run, outcome in zip(stack, outcomes, strict=True) if not outcome]
+    if len(rest) < len(stack):
+        if rest:
+            train(rest)
+        return
+    torch.cuda.empty_cache()
+    train(stack[: len(stack) // 2])
+    train(stack[len(stack) // 2 :])
 
 
-def _outcomes(stack: Sequence[Run], checkpoints: Checkpoints) -> list[Outcome] | None:
-    """What the stack leaves behind; None when it does not fit into memory and can be halved."""
+def _outcomes(stack: Sequence[Run], checkpoints: Checkpoints) -> Sequence[Outcome | None]:
+    """What the stack leaves behind; nothing of any run when it does not fit into memory and can be halved."""
     try:
         return type(stack[0]).train(stack, loop.device(), checkpoints)
     except (RuntimeError, MemoryError) as error:  # on the CPU PyTorch has no type of its own for it
         full = isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
         if len(stack) == 1 or not full:
             raise
-        return None
+        return [None] * len(stack)
 
 
 def journal() -> Journal:
@@ -209,16 +214,18 @@ def journal() -> Journal:
 
 
 def stacks(runs: Iterable[Run]) -> list[list[Run]]:
-    """Group runs that share everything but `lam` and `seed`, costly stacks first."""
+    """Group runs that differ in loss, weight, options and seed only, costly stacks first; a loss stays together."""
 
     def shared(run: Run) -> str:
-        plain = {key: value for key, value in to_json(run).items() if key not in ("seed", "lam")}
-        return json.dumps([plain, run.lam is None], sort_keys=True)
+        return json.dumps({key: value for key, value in to_json(run).items() if key not in OWN}, sort_keys=True)
+
+    def own(run: Run) -> str:
+        return json.dumps([run.loss, run.options, run.lam is None], sort_keys=True)
 
     found = []
-    for _, group in groupby(sorted(runs, key=shared), key=shared):
+    for _, group in groupby(sorted(runs, key=lambda run: (shared(run), own(run))), key=shared):
         members = list(group)
-        size = 1 if members[0].alone else STACK
+        size = 1 if members[0].alone else STACK[loop.device().type]
         found += [members[start : start + size] for start in range(0, len(members), size)]
     return sorted(found, key=lambda stack: -sum(run.cost for run in stack))
 

@@ -147,7 +147,11 @@ class ConvEncoder(nn.Module):
         stack = photographs.expand(self.runs, *photographs.shape[-4:]).transpose(0, 1).flatten(1, 2)
         x = normalized(stack, self.side).contiguous(memory_format=torch.channels_last)  # else bits depend on the stack's size
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = norm.channels(convolution(x)).relu()  # type: ignore[operator]
+            pixels = convolution(x).permute(
+                0, 2, 3, 1
+            )  # a row each: BatchNorm and ReLU are a third of the time that they take else
+            rows = norm.channels(pixels.flatten(0, 2)).relu()  # type: ignore[operator]
+            x = rows.view(pixels.shape).permute(0, 3, 1, 2)
         return self.head(x.reshape(len(x), self.runs, -1).transpose(0, 1))
 
 

@@ -160,6 +160,7 @@ class History:
     traces: dict[str, Tensor]  # (runs, steps) each; nan after a run has diverged
     diverged_at: Tensor  # (runs,) the first step with a non-finite objective or gradient, -1 if none
     skipped: Tensor  # (runs,) batches without a joint pair
+    whole: bool = True  # False where the training ended early, for the sake of the runs that go on without the diverged ones
 
     def status(self, run: int) -> str:
         """Either "ok" or "diverged"."""
@@ -244,10 +245,10 @@ class Loop:
         for name, tensor in self.tensors.items():
             tensor.copy_(before[name])
 
-    def history(self) -> History:
+    def history(self, *, whole: bool = True) -> History:
         """What is known so far, on the host."""
         traces = dict(zip(self.columns, self.trace.permute(1, 2, 0).cpu(), strict=True))
-        return History(traces, self.diverged_at.cpu(), self.skipped.cpu())
+        return History(traces, self.diverged_at.cpu(), self.skipped.cpu(), whole)
 
 
 def compiled(loop: Loop) -> Callable[..., None]:
@@ -369,6 +370,7 @@ def fit(
     compile_step: bool = False,
     capture: bool = False,
     record: bool = False,
+    weed: bool = False,
 ) -> History:
     """Maximise the objective of the loop's estimator; nothing waits for the host.
 
@@ -382,6 +384,7 @@ def fit(
         compile_step: see `compiled`.
         capture: see `Captured`; everything is on a CUDA device, and the scores draw no random numbers.
         record: see `Recorded`; everything is on the CPU.
+        weed: end at the first look where some runs have diverged by then: the others cost less if they start again without them.
     """
     first = keeper.take_up(loop) if keeper else 0
     step = program(loop, compile_step=compile_step, capture=capture, record=record)
@@ -391,4 +394,6 @@ def fit(
             keeper.put_down(loop, done)
         if done % LOOK_EVERY == 0 and not loop.alive.any():
             break
+        if weed and done == LOOK_EVERY and not loop.alive.all():
+            return loop.history(whole=False)
     return loop.history()

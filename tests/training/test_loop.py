@@ -151,6 +151,40 @@ def test_numbers_of_a_run_do_not_depend_on_its_stack(run, lam):
     assert not equal(five[0], five[1])
 
 
+@pytest.mark.parametrize(
+    "cell", [replace(ENCODER, steps=600), replace(ENCODER, task="slb", steps=40), replace(GAUSSIAN, batch=8)]
+)
+def test_losses_side_by_side_in_a_stack_are_the_losses_alone(cell):
+    names = [name for name in estimators.NAMES if name not in ("nwj", "tuba") or not isinstance(cell, EncoderRun)]
+    clip = {name: {"clip": "both"} for name in ("smile", "resmile", "renwj", "retuba")}
+    stack = []
+    for name in names:
+        for lam in (0.1, 0.01) if name not in estimators.BOUNDS else (None,):
+            stack.append(replace(cell, loss=name, options=clip.get(name, {}), lam=lam, seed=len(stack)))
+    for run, outcome in zip(stack, cell.train(stack, CPU), strict=True):
+        assert same(outcome, run.train([run], CPU)[0]), run
+
+
+def test_a_stack_is_weeded_once_of_what_diverges_at_its_start(empty_store, monkeypatch):
+    trained, plain = [], EncoderRun.train
+
+    def train(stack, *rest):
+        if stack[0].steps == 600:  # not a fingerprint's miniature
+            trained.append([run.loss for run in stack])
+        return plain(stack, *rest)
+
+    monkeypatch.setattr(EncoderRun, "train", staticmethod(train))
+    stack = [replace(ENCODER, loss=loss, steps=600, seed=3) for loss in ("mine", "nwj", "infonce", "tuba")]
+    store.train(stack)
+    assert trained == [["mine", "nwj", "infonce", "tuba"], ["mine", "infonce"]]
+    found = [store.load(run) for run in stack]
+    assert [record.status for record in found] == ["ok", "diverged", "ok", "diverged"]
+    for run, record in zip(stack, found, strict=True):
+        alone = plain([run], CPU)[0]
+        assert same(replace(record, scalars={name: record.scalars[name] for name in alone.scalars}), alone)
+        assert record.arrays["estimate"].shape == (600,)
+
+
 def infinite_objective(joint, marginal):
     return joint + torch.tensor([[0], [torch.inf], [0]]), marginal
 
