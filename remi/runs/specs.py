@@ -44,6 +44,7 @@ from remi.training import (
 
 CHUNK = 100  # steps that a run draws ahead; part of what fixes its numbers
 RECORD = 500  # steps: a shorter training is over before it pays to record its step or to weed its stack; no number depends on it
+TESTED = ("mi_heldout", "accuracy", "accuracy_batch_stats")  # what the test split says of an encoder
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
 
 
@@ -315,7 +316,7 @@ class EncoderRun(Run):
                 encoder_stack.look()
                 return [Outcome("ok", scalars, {}) for scalars in encoder_stack.evaluate()]
             history = _fit(encoder_stack, checkpoints)
-            results = encoder_stack.evaluate() if history.whole else [{}] * len(stack)
+            results = encoder_stack.evaluate() if history.whole else [dict.fromkeys(TESTED, torch.nan)] * len(stack)
             return [
                 _outcome(history, member, scalars | _training_scalars(history, member, encoder_stack.epoch), {})
                 if history.whole or history.status(member) == "diverged"
