@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from remi.runs import store
-from remi.runs.specs import Run, from_json, to_json
+from remi.runs.specs import TRACED, EncoderRun, Run, from_json, to_json
 from remi.training import loop
 
 STEPS = 10  # that are timed
@@ -55,7 +55,7 @@ def budget(wanted: Iterable[Run], processes: int, place: Mapping[str, str] | Non
         steps=sum(run.steps for run in distinct),
         hours=sum(rates.get(_shape(stack), 0.0) * stack[0].effort for stack in stacks) / processes / 3600,
         processes=processes,
-        bytes=sum(4.0 * run.steps * (len(loop.COLUMNS) + 2) for run in distinct),
+        bytes=sum(4.0 * run.steps * (len(TRACED) if isinstance(run, EncoderRun) else len(loop.COLUMNS) + 2) for run in distinct),
         device=store.environment()["device_name"],
     )
 

@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
@@ -44,6 +44,7 @@ from remi.training import (
 
 CHUNK = 100  # steps that a run draws ahead; part of what fixes its numbers
 RECORD = 500  # steps: a shorter training is over before it pays to record its step or to weed its stack; no number depends on it
+TRACED = ("estimate", "objective", "pairs")  # what the record of an encoder keeps of every step; a grid has hundreds of long runs
 TESTED = ("mi_heldout", "accuracy", "accuracy_batch_stats")  # what the test split says of an encoder
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
 
@@ -183,7 +184,7 @@ class CriticRun(Run):
         with tf32(stack[0].precision == "tf32"):
             history = _fit(critics, checkpoints)
         tables = {} if isinstance(stack[0].problem, GaussianStaircase) else {"table": critics.table(stack[0].problem)}
-        return [_outcome(history, member, {}, tables) for member in range(len(stack))]
+        return [_outcome(history, member, tables=tables) for member in range(len(stack))]
 
 
 class CriticStack:
@@ -318,7 +319,7 @@ class EncoderRun(Run):
             history = _fit(encoder_stack, checkpoints)
             results = encoder_stack.evaluate() if history.whole else [dict.fromkeys(TESTED, torch.nan)] * len(stack)
             return [
-                _outcome(history, member, scalars | _training_scalars(history, member, encoder_stack.epoch), {})
+                _outcome(history, member, scalars | _training_scalars(history, member, encoder_stack.epoch), kept=TRACED)
                 if history.whole or history.status(member) == "diverged"
                 else None
                 for member, scalars in enumerate(results)
@@ -442,15 +443,23 @@ def _training_scalars(history: History, member: int, epoch: int) -> dict[str, fl
     }
 
 
-def _outcome(history: History, member: int, scalars: dict[str, float], tables: dict[str, Tensor]) -> Outcome:
-    arrays = {name: table[member].numpy() for name, table in (tables | history.traces).items()}
-    status = history.status(member)
+def _outcome(
+    history: History,
+    member: int,
+    scalars: dict[str, float] | None = None,
+    *,
+    tables: dict[str, Tensor] | None = None,
+    kept: Iterable[str] | None = None,
+) -> Outcome:
+    """What a run leaves behind; of its traces those that are `kept`, or all."""
+    scalars, status = dict(scalars or {}), history.status(member)
     if status == "diverged":
         step = int(history.diverged_at[member])
         scalars = {name: value if name == "n_skipped" or name.startswith("first") else np.nan for name, value in scalars.items()}
-        scalars |= {"diverged_at": step} | {
-            f"diverged_{name}": float(arrays[name][step]) for name in ("joint_term", "marginal_term")
-        }
+        terms = {name: float(history.traces[name][member, step]) for name in ("joint_term", "marginal_term")}
+        scalars |= {"diverged_at": step} | {f"diverged_{name}": value for name, value in terms.items()}
+    traces = {name: history.traces[name] for name in kept or history.traces}
+    arrays = {name: table[member].numpy() for name, table in ((tables or {}) | traces).items()}
     return Outcome(status, scalars, arrays)
 
 

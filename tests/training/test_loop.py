@@ -589,3 +589,29 @@ def test_a_step_on_cuda_does_not_synchronise_and_agrees_with_the_cpu(run):
         traces[where.type] = loop.history().traces
     for name, values in traces["cpu"].items():
         assert_close(traces["cuda"][name][:, 0], values[:, 0], rtol=1e-3, atol=1e-2, equal_nan=True)  # float32, scores near 200
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(
+    "cell", [ENCODER, replace(ENCODER, task="slb"), CONV, replace(GAUSSIAN, batch=16)], ids=lambda cell: cell.words
+)
+def test_a_captured_stack_of_losses_is_each_of_them_alone(cell):
+    cell, where = replace(cell, steps=30), torch.device("cuda")
+    stack = [
+        replace(cell, loss=loss, lam=lam) for loss, lam in (("mine", None), ("infonce", None), ("remine", 0.1), ("remine", 0.01))
+    ]
+    for run, outcome in zip(stack, cell.train(stack, where), strict=True):
+        alone = cell.train([run], where)[0]
+        assert outcome.status == alone.status
+        assert_close(
+            outcome.arrays["estimate"][:10], alone.arrays["estimate"][:10], rtol=1e-3, atol=1e-2
+        )  # float32, scores near 200
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_stack_on_cuda_is_weeded(empty_store):
+    stack = [replace(ENCODER, loss=loss, steps=600) for loss in ("mine", "nwj", "tuba")]
+    store.train(stack)
+    assert [store.load(run).status for run in stack] == ["ok", "diverged", "diverged"]
