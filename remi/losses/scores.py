@@ -6,6 +6,7 @@ Which pairs belong to which population is decided here, once, so that a loss is 
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -248,13 +249,31 @@ def _others(matrix: Tensor, first: int, positives: int = 1) -> Tensor:
 
 def product(rows: Tensor, columns: Tensor) -> Tensor:
     """Inner products of all pairs, in float32 at least, also where autocast would round them to half precision."""
-    kind = rows.device.type
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-        with torch.autocast(kind, enabled=False):
-            return product(rows, columns)
-    if columns is rows:
-        return _Gram.apply(single(rows))
-    return single(rows) @ single(columns).transpose(-1, -2)
+    return _Gram.apply(single(rows)) if columns is rows else _Product.apply(single(rows), single(columns))
+
+
+def _unrounded(kind: str) -> AbstractContextManager[object]:
+    """Whatever autocast is on, where there is one."""
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
+class _Product(torch.autograd.Function):
+    """x y^T; PyTorch's own would round its gradient where the caller goes backward under autocast."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y)
+        with _unrounded(x.device.type):
+            return x @ y.transpose(-1, -2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, y = ctx.saved_tensors
+        with _unrounded(x.device.type):
+            return (
+                gradient @ y if ctx.needs_input_grad[0] else None,
+                gradient.transpose(-1, -2) @ x if ctx.needs_input_grad[1] else None,
+            )
 
 
 class _Gram(torch.autograd.Function):
@@ -263,12 +282,14 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor) -> Tensor:
         ctx.save_for_backward(z)
-        return z @ z.transpose(-1, -2)
+        with _unrounded(z.device.type):
+            return z @ z.transpose(-1, -2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (z,) = ctx.saved_tensors
-        return (gradient + gradient.transpose(-1, -2)) @ z
+        with _unrounded(z.device.type):
+            return (gradient + gradient.transpose(-1, -2)) @ z
 
 
 def single(values: Tensor) -> Tensor:

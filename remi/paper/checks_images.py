@@ -120,15 +120,13 @@ def minimal(rows: Sequence[Pair]) -> Finding:
     return Finding(text, (mi < 0.05) & (accuracy < 0.02))
 
 
-def per_classes(task: str, check: Callable[[Block], Finding], classes: int) -> Callable[[Seeds], Finding | None]:
+def per_classes(task: str, check: Callable[[Block], Finding | None], classes: int) -> Callable[[Seeds], Finding | None]:
     """A check of one task on the data set with so many classes, where there is one."""
 
     def checked(seeds: Seeds) -> Finding | None:
         block = Block(seeds, task, classes)
-        if not block:
-            return None
-        found = check(block)
-        return found._replace(measured=f"{table2.readable(block.dataset)}: {found.measured}")
+        found = check(block) if block else None
+        return found and found._replace(measured=f"{table2.readable(block.dataset)}: {found.measured}")
 
     return checked
 
@@ -223,10 +221,17 @@ def slopes(block: Block, name: str) -> tuple[Array, Array] | None:
     return nearer / (len(cells) - 1), (large.accuracy - small.accuracy) / (len(cells) - 1)
 
 
-def trade_off(against: bool) -> Callable[[Block], Finding]:
+def tried(block: Block) -> int:
+    """How many weights a twin has."""
+    return len(block.weights("remine"))
+
+
+def trade_off(against: bool) -> Callable[[Block], Finding | None]:
     """Whether, for at least 4 of the 6 losses, the weight moves MI quality and accuracy against each other, or together."""
 
-    def check(block: Block) -> Finding:
+    def check(block: Block) -> Finding | None:
+        if tried(block) < 2:
+            return None
         found = {name: pair for name in BOUNDS if (pair := slopes(block, name)) is not None}
         signs = [(above(quality), above(accuracy)) for quality, accuracy in found.values()]
         known = [pair for pair in signs if None not in pair]
@@ -240,7 +245,9 @@ def trade_off(against: bool) -> Callable[[Block], Finding]:
     return check
 
 
-def steady(block: Block) -> Finding:
+def steady(block: Block) -> Finding | None:
+    if tried(block) < 2:
+        return None
     cells = {name: block.weights("re" + name) for name in BOUNDS}
     ready = [name for name in BOUNDS if all(cell.settled for cell in cells[name])]
     others = [name for name in ready if name != "infonce"]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Protocol
 
 import torch
@@ -16,6 +17,7 @@ from remi.training.recorded import recorded
 Batch = tuple[Tensor, ...]
 Observers = Mapping[str, Callable[..., Tensor]]
 PRECISIONS = ("fp32", "tf32", "bf16")
+STREAMS = 16  # of a GPU's, for kernels too small to fill it
 LOOK_EVERY = 100  # steps between two looks of the host at the device
 COLUMNS = (*Reading._fields, "score_mean", "score_log_mean_exp", "pairs")
 
@@ -121,10 +123,14 @@ class SGD:
 
 @dataclass
 class Adam:
-    """PyTorch's fused Adam with its defaults. On a GPU it is called for every run, and its `found_inf` is the mask."""
+    """PyTorch's fused Adam with its defaults. On a GPU it is called for every run, and its `found_inf` is the mask.
+
+    One call fills a few multiprocessors; on streams of their own several calls go on at a time.
+    """
 
     lr: float
     state: tuple[Tensor, ...] = field(default=(), repr=False)  # moments (runs, size) and step counts (runs,)
+    streams: list[torch.cuda.Stream] = field(default_factory=list, repr=False)
 
     def tensors(self, parameters: FlatParameters) -> list[Tensor]:
         """Both moments and the step count of every run."""
@@ -140,8 +146,15 @@ class Adam:
         count += mask
         rows = zip(*(whole.unbind() for whole in (parameters.values, parameters.gradient, mean, square, count)), strict=True)
         if mask.is_cuda:  # nobody waits for the mask
-            for row, skip in zip(rows, (~mask).float().unbind(), strict=True):
-                self._update([row], skip)
+            self.streams = self.streams or [torch.cuda.Stream() for _ in range(STREAMS)]
+            here, skips = torch.cuda.current_stream(), (~mask).float().unbind()
+            for stream in self.streams:
+                stream.wait_stream(here)
+            for row, skip, stream in zip(rows, skips, cycle(self.streams), strict=False):
+                with torch.cuda.stream(stream):
+                    self._update([row], skip)
+            for stream in self.streams:
+                here.wait_stream(stream)
         elif kept := [row for row, keep in zip(rows, mask.tolist(), strict=True) if keep]:
             self._update(kept, None)
 

@@ -165,6 +165,18 @@ def test_autocast_does_not_reach_it(kind, dtype):
 
 
 @pytest.mark.parametrize("rows", [None, 4])
+@each_input
+def test_going_backward_under_autocast_rounds_no_gradient(kind, rows):
+    found = []
+    for enabled in (False, True):
+        tensors, loss = draw(*INPUTS[kind][0], dtype=torch.float32), Loss("reinfonce", rows=rows, normalize=False)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            call(loss, kind, tensors).backward()
+        found.append([tensor.grad for tensor in tensors])
+    assert_close(*found, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("rows", [None, 4])
 @pytest.mark.parametrize("kind", ["views", "labels", "two positives and negatives", "negatives of each"])
 def test_compiles_as_one_graph(kind, rows):
     torch._dynamo.reset()
