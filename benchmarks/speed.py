@@ -289,6 +289,16 @@ def photographs(batch: int, at_least: float) -> Work:
     )
 
 
+def grid(at_least: float) -> Work:
+    """CLB with the small convolutional network, one run and as many as the grid at `desk` has; on a GPU."""
+    run = EncoderRun("mine", 10, 1, "adam", 1e-3, (16, 32, 64, 512), dataset="cifar-10", network="conv")
+    return Work(
+        "a grid of small networks",
+        (Contender("remi, one run", stack_of(run, 1)), Contender("remi, 72 runs", stack_of(run, 72), 72)),
+        (Target("remi, 72 runs", "remi, one run", at_least),),
+    )
+
+
 def imports() -> Work:
     """What `import remi` takes beyond `import torch`."""
     return Work(
@@ -301,11 +311,12 @@ def imports() -> Work:
 
 def works() -> Iterator[Work]:
     """All that this machine can do."""
-    yield imports()
     if torch.cuda.is_available():
         yield photographs(100, 3)
         yield photographs(10, 5)
+        yield grid(8)
     else:
+        yield imports()
         yield one_hot()
         yield staircase()
         for task in ("clb", "slb"):
