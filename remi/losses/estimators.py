@@ -33,7 +33,7 @@ Bound = Callable[..., Reading]
 Estimator = Callable[[Scores], Reading]
 
 
-def mine(scores: Scores) -> Reading:
+def mine(scores: Scores, *, penalty: Literal["log", "variance"] = "log") -> Reading:
     """MINE, the Donsker-Varadhan bound.
 
         I(X; Y)  >=  E_P[T] - log E_Q[exp T]
@@ -41,10 +41,19 @@ def mine(scores: Scores) -> Reading:
     Tight at T = log dP/dQ + C for every constant C. Adding a constant to T changes nothing, so nothing holds the
     constant: the two terms drift. On batches the bound is unbounded above when some batches miss the support of P.
 
-    Source: Choi & Lee (UAI 2022), eqs. 2 and 4; Belghazi et al. (2018).
+    Args:
+        scores: the two populations.
+        penalty: what the regularizer pins: "log" is LME(m). "variance", with target 0, has no place to go: two halves of the
+            batch differ by D in LME(m), and the square of D / sqrt 2 is an unbiased estimate of its variance, at half the
+            batch. By Proposition B (derivation 5) the target of "log" adds nothing to that where a critic can be shifted.
+
+    Source: Choi & Lee (UAI 2022), eqs. 2 and 4; Belghazi et al. (2018); "variance" is ours.
     """
     joint, marginal = scores.joint_mean(), scores.log_mean_exp()
-    return Reading(joint - marginal, joint - marginal, joint, marginal, marginal)
+    if penalty == "variance":
+        one, other = scores.halves()
+        pinned = (one.log_mean_exp() - other.log_mean_exp()) / math.sqrt(2)
+    return Reading(joint - marginal, joint - marginal, joint, marginal, pinned if penalty == "variance" else marginal)
 
 
 def smile(scores: Scores, *, tau: float = 10.0, clip: Literal["marginal", "both"] = "marginal") -> Reading:

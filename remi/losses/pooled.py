@@ -87,7 +87,8 @@ class Pooled(Scores):
             "row_log_mean_exp(), marginal_min(), marginal_max(), pairs, valid or map(), or build Scores"
         )
 
-    # where `Scores` has fields: nothing is read there by mistake, by `dataclasses.replace` neither
+    # where `Scores` has fields, and what reads them: nothing is read there by mistake, by `dataclasses.replace` neither
+    runs = halves = property(_nowhere)
     joint = marginal = joint_mask = marginal_mask = row_mask = rowwise = property(_nowhere)
 
 

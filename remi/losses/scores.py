@@ -161,6 +161,33 @@ class Scores:
             parts[name] = mask[which] if mask is not None and mask.ndim == values.ndim else mask
         return replace(self, **parts)
 
+    def halves(self) -> tuple["Scores", "Scores"]:
+        """The marginal pairs of the first and of the second half of the batch; of a square matrix those within a half.
+
+        Raises:
+            ValueError: there are too few rows for two halves with marginal pairs each.
+        """
+        rows, k = self.marginal.shape[-2:]
+        if rows < (least := 4 if rows == k else 2):
+            raise ValueError(
+                f"two halves need at least {least} rows of marginal pairs, got marginal {tuple(self.marginal.shape)}"
+            )
+
+        def part(values: Tensor | None, some: slice) -> Any:
+            return None if values is None else values[..., some, some if rows == k else slice(None)]
+
+        first, second = (
+            replace(
+                self,
+                marginal=part(self.marginal, some),
+                marginal_mask=part(self.marginal_mask, some),
+                row_mask=None,
+                rowwise=False,
+            )
+            for some in (slice(rows // 2), slice(rows - rows // 2, rows))
+        )
+        return first, second
+
     def joint_mean(self) -> Tensor:
         """E_P[T], every joint pair with equal weight; 0 where there is none (`valid` says so)."""
         return _mean(self.joint, self.joint_mask, 1)

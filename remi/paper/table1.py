@@ -10,7 +10,8 @@ from remi.paper.experiments import Curve
 
 NOTHING = "–"
 PINNED = {  # loss and the value of the option that decides: normalizer, name of its squared difference to the target
-    ("mine", None): ("log E_Q[exp T]", "Euclidean"),
+    ("mine", "log"): ("log E_Q[exp T]", "Euclidean"),
+    ("mine", "variance"): ("the difference of log E_Q[exp T] between halves of the batch", "Euclidean"),
     ("smile", None): ("log E_Q[exp T]", "Euclidean"),
     ("infonce", None): ("mean over pairs of log mean exp of the row", "Euclidean"),
     ("nwj", "eq15"): ("log E_Q[exp(T − 1)]", "log-Euclidean"),
@@ -19,7 +20,7 @@ PINNED = {  # loss and the value of the option that decides: normalizer, name of
     ("js", "log"): ("log E_Q[exp T]", "Euclidean"),
     ("js", "softplus"): ("E_Q[softplus T]", "Euclidean"),
 }
-DECIDES = {"nwj": "target_of", "js": "penalty"}
+DECIDES = {"mine": "penalty", "nwj": "target_of", "js": "penalty"}
 WORDS = {
     ("clip", None): "no clip",
     ("clip", "marginal"): "second term clipped at τ = {tau:g}",

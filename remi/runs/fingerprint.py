@@ -160,7 +160,7 @@ class _Miniature(Run):
     def data(self) -> Images:
         """14 images to train on and 10 to test, in 5 classes."""
         generator = torch.Generator().manual_seed(0)
-        if self.network == "mlp":
+        if self.network.startswith("mlp"):
             pixels = 2 * torch.rand(24, 6, generator=generator) - 1
         else:
             pixels = torch.randint(256, (24, 3, 8, 8), generator=generator, dtype=torch.uint8)

@@ -250,7 +250,7 @@ class EncoderRun(Run):
     task: str = "clb"  # "slb": T = logits[y]; "clb": T = f(x1) . f(x2)
     dataset: str = "digits"
     train_size: int | None = None  # training images, equally many of each class; None: all
-    network: str = "mlp"  # "mlp" for flat images; "conv" or "resnet18" for photographs
+    network: str = "mlp"  # "mlp", "mlp-signed" or "mlp-unit" for flat images; "conv" or "resnet18" for photographs
     side: int | None = None  # to which photographs are resized, in pixels; None: as they are
 
     def __post_init__(self) -> None:
@@ -331,9 +331,9 @@ class EncoderStack:
 
     def __init__(self, stack: Sequence[EncoderRun], data: Images, where: torch.device) -> None:
         run = stack[0]
-        if (data.train_images.ndim > 2) == (run.network == "mlp"):
+        if (data.train_images.ndim > 2) == run.network.startswith("mlp"):
             raise ValueError(
-                f"network must be 'mlp' for flat images and another for photographs; got {run.network!r} for {data.name}"
+                f"network must be an 'mlp' for flat images and another for photographs; got {run.network!r} for {data.name}"
             )
         self.run, self.stack, self.where, self.data = run, stack, where, data.to(where)
         self.epoch = len(data.train_labels) // run.batch  # steps

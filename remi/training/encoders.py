@@ -6,14 +6,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm, conv2d
+from torch.nn.functional import batch_norm, conv2d, normalize
 
 from remi.extras import extra
 from remi.training.critics import Linear, initialize
 from remi.training.images import normalized
 
 MOMENTUM, EPSILON = 0.1, 1e-5  # of BatchNorm; PyTorch's defaults
-NETWORKS = {"mlp": 1, "conv": 2, "resnet18": 0}  # and how many layer sizes they need at least
+NETWORKS = {"mlp": 1, "mlp-signed": 1, "mlp-unit": 1, "conv": 2, "resnet18": 0}  # and how many layer sizes they need at least
+LENGTH = 10**0.5  # of the features of "mlp-unit": scores between -10 and 10, where SMILE clips; others say temperature 0.1
 
 
 class BatchNorm(nn.Module):
@@ -108,17 +109,29 @@ class Convolution(Linear):
         return conv2d(x, kernels, stride=2, padding=1, groups=runs)
 
 
-def mlp_encoder(sizes: Sequence[int], *, classes: int | None, runs: int) -> nn.Sequential:
+def mlp_encoder(sizes: Sequence[int], *, classes: int | None, runs: int, features: str = "") -> nn.Sequential:
     """Linear, BatchNorm and ReLU for each pair of sizes: a stack of `runs` encoders with non-negative features.
 
-    With `classes`, one linear layer more gives logits, as the supervised benchmark needs.
+    With `classes`, one linear layer more gives logits, as the supervised benchmark needs. Where `features` says "signed", the
+    last layer has no ReLU; where it says "unit", they have one length.
     """
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(sizes):
-        layers.append(Layer(inputs, outputs, runs))
+    pairs = list(pairwise(sizes))
+    layers: list[nn.Module] = [Layer(*pair, runs) for pair in pairs]
+    if features == "signed":
+        layers[-1:] = [Linear(*pairs[-1], runs=runs), BatchNorm(pairs[-1][1], runs)]
+    if features == "unit":
+        layers.append(Unit())
     if classes is not None:
         layers.append(Linear(sizes[-1], classes, runs=runs))
     return nn.Sequential(*layers)
+
+
+class Unit(nn.Module):
+    """Features of one length."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(..., features) -> the same."""
+        return LENGTH * normalize(z, dim=-1)
 
 
 class ConvEncoder(nn.Module):
@@ -182,16 +195,17 @@ def build(network: str, hidden: Sequence[int], *, inputs: int, classes: int | No
     Args:
         network: one of `NETWORKS`.
         hidden: layer sizes; ResNet-18 has its own.
-        inputs: pixels of a flat image for "mlp", pixels of a photograph's side for the others, which resize to it.
+        inputs: pixels of a flat image for an "mlp", pixels of a photograph's side for the others, which resize to it.
         classes: for logits; None for features.
         seeds: one per run; ResNet-18 is a stack of one.
     """
     if network == "resnet18":
         (seed,) = seeds
         return ResNet18(classes, seed, side=inputs)
+    kind, _, features = network.partition("-")
     stack = (
-        mlp_encoder([inputs, *hidden], classes=classes, runs=len(seeds))
-        if network == "mlp"
+        mlp_encoder([inputs, *hidden], classes=classes, runs=len(seeds), features=features)
+        if kind == "mlp"
         else ConvEncoder(hidden, classes=classes, runs=len(seeds), side=inputs)
     )
     initialize(stack, [torch.Generator().manual_seed(seed) for seed in seeds])
@@ -202,6 +216,6 @@ def multiplications(network: str, hidden: Sequence[int], side: int) -> float:
     """Roughly, of one image's way forward: what puts costly stacks first."""
     if network == "resnet18":
         return 1.8e9 * (side / 224) ** 2
-    if network == "mlp":
+    if network.startswith("mlp"):
         return sum(inputs * outputs for inputs, outputs in pairwise((64, *hidden)))
     return sum(9 * a * b * (side / 2**depth) ** 2 for depth, (a, b) in enumerate(pairwise((3, *hidden[:-1])), 1))

@@ -344,6 +344,46 @@ def test_objective_is_finite_at_any_score(name, chosen, matrix):
     assert reading.estimate.isfinite() or name.endswith("js")
 
 
+HALVES = {  # by loops: the marginal scores of either half
+    "unpaired": (lambda m: ([t for row in m[: len(m) // 2] for t in row], [t for row in m[-(len(m) // 2) :] for t in row])),
+    "square": lambda m: tuple(
+        [m[i][k] for i in part for k in part if i != k] for part in (range(len(m) // 2), range(len(m) - len(m) // 2, len(m)))
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "build"),
+    [
+        ("unpaired", lambda m: Scores(m[..., 0], m)),
+        ("unpaired", lambda m: Scores.from_logits(m, torch.arange(5))),
+        ("square", lambda m: Scores.from_matrix(m[:, :5] + m[:, 1:6] ** 2)),
+        ("square", lambda m: Scores.from_embeddings(m, tensor([0, 0, 1, 1, 0]))),
+    ],
+)
+def test_the_variance_penalty_compares_two_halves(kind, build):
+    scores = build(torch.randn(5, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    one, other = (lme(part) for part in HALVES[kind](scores.marginal.tolist()))
+    plain, reading = get("mine")(scores), get("remine", penalty="variance", lam=0.5)(scores)
+    assert reading.normalizer.item() == pytest.approx((one - other) / math.sqrt(2))
+    assert reading.objective.item() == pytest.approx(plain.objective.item() - 0.5 * (one - other) ** 2 / 2)
+    shifted = get("remine", penalty="variance", lam=0.5)(scores.map(lambda t: t + 3))
+    assert_close(shifted.objective, reading.objective)
+
+
+def test_the_variance_penalty_is_the_variance_of_the_second_term():
+    marginal = torch.randn(4000, 16, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    squared = get("mine", penalty="variance")(Scores(marginal[..., 0], marginal)).normalizer.square().mean()
+    halves = marginal[:, :8].flatten(1).logsumexp(1)
+    assert squared.item() == pytest.approx(halves.var().item(), rel=0.1)
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (3, 3)])
+def test_too_few_rows_for_halves_are_refused(shape):
+    with pytest.raises(ValueError, match=rf"two halves need at least \d rows of marginal pairs, got marginal \({shape[0]}"):
+        Scores(torch.randn(3), torch.randn(shape)).halves()
+
+
 @each_large
 @each_case
 def test_readings_are_never_nan(name, chosen, matrix):
@@ -456,15 +496,16 @@ def test_a_run_of_its_own_may_be_empty(name):
         ("cpc", {}, "name must be one of mine, smile, infonce, nwj, tuba, js, remine, .*, rejs; got 'cpc'"),
         ("mime", {}, "name must be one of .* got 'mime'"),
         ("reremine", {}, "name must be one of .* got 'reremine'"),
-        ("mine", {"lam": 1.0}, "mine has no option 'lam'; it has none"),
+        ("infonce", {"lam": 1.0}, "infonce has no option 'lam'; it has none"),
         ("smile", {"target": 0.0}, "smile has no option 'target'; it has tau, clip"),
         ("nwj", {"lamda": 1.0}, "nwj has no option 'lamda'; it has clip, tau, target_of"),
         ("tuba", {"target_of": "eq15"}, "tuba has no option 'target_of'; it has clip, tau"),
-        ("remine", {"clip": "both"}, "remine has no option 'clip'; it has lam, target"),
+        ("remine", {"clip": "both"}, "remine has no option 'clip'; it has penalty, lam, target"),
         ("renwj", {"target": 1.0}, "renwj has no option 'target'; it has clip, tau, target_of, lam"),
         ("retuba", {"target": 0.0}, "retuba has no option 'target'; it has clip, tau, lam"),
         ("rejs", {"tau": 1.0}, "rejs has no option 'tau'; it has evaluate, penalty, lam, target"),
-        ("remine", {"penalty": abs}, "remine has no option 'penalty'; it has lam, target"),
+        ("remine", {"penalty": abs}, "penalty must be one of 'log', 'variance'; got <built-in function abs>"),
+        ("mine", {"tau": 1.0}, "mine has no option 'tau'; it has penalty"),
         ("smile", {"clip": "joint"}, "clip must be one of 'marginal', 'both'; got 'joint'"),
         ("smile", {"clip": None}, "clip must be one of 'marginal', 'both'; got None"),
         ("nwj", {"clip": "marginal"}, "clip must be one of 'both', None; got 'marginal'"),

@@ -278,7 +278,7 @@ def test_errors_name_the_argument_and_its_value(given, message):
         ({"temperature": math.nan}, "temperature must be a positive number, got nan"),
         ({"bias": math.inf}, "bias must be a finite number, got inf"),
         ({"rows": 0}, "rows must be a positive integer, got 0"),
-        ({"tau": 1.0}, "remine has no option 'tau'; it has lam, target"),
+        ({"tau": 1.0}, "remine has no option 'tau'; it has penalty, lam, target"),
         ({"lam": -1.0}, "lam must be a finite number >= 0"),
     ],
 )
