@@ -1,14 +1,16 @@
 """Floor 1: critic values in, a reading out. Here live the bounds, their regularized twins and the populations they compare."""
 
-from remi.losses import adapters, chunked, estimators, gathered
+from remi.losses import adapters, chunked, estimators, gathered, rivals
 from remi.losses.estimators import BOUNDS, LABELS, NAMES, Estimator, Reading, family, get, mine, nwj, regularized
 from remi.losses.modules import Loss, Queue
+from remi.losses.rivals import RIVALS, club, flo
 from remi.losses.scores import Scores
 
 __all__ = [
     "BOUNDS",
     "LABELS",
     "NAMES",
+    "RIVALS",
     "Estimator",
     "Loss",
     "Queue",
@@ -16,11 +18,14 @@ __all__ = [
     "Scores",
     "adapters",
     "chunked",
+    "club",
     "estimators",
     "family",
+    "flo",
     "gathered",
     "get",
     "mine",
     "nwj",
     "regularized",
+    "rivals",
 ]

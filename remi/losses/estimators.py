@@ -207,6 +207,7 @@ def side_by_side(parts: Sequence[tuple[int, Estimator]]) -> Estimator:
     return estimator if len(parts) > 1 else parts[0][1]
 
 
+RIVALS: dict[str, Bound] = {}  # entered by `remi.losses.rivals`, which needs this file
 BOUNDS: dict[str, Bound] = {"mine": mine, "smile": smile, "infonce": infonce, "nwj": nwj, "tuba": tuba, "js": js}
 NAMES = tuple(BOUNDS) + tuple("re" + name for name in BOUNDS)
 LABELS = {"mine": "MINE", "smile": "SMILE", "infonce": "InfoNCE", "nwj": "NWJ", "tuba": "TUBA", "js": "JS"}
@@ -215,7 +216,7 @@ SELF_NORMALIZED = ("nwj", "tuba")  # their target is fixed: another one would mo
 
 
 def family(name: str) -> str:
-    """The bound behind a loss: "mine" for "mine" and "remine"."""
+    """The bound behind a loss: "mine" for "mine" and "remine"; a rival is its own."""
     return name if name in BOUNDS else name.removeprefix("re")
 
 
@@ -226,8 +227,8 @@ def options(name: str) -> dict[str, inspect.Parameter]:
         ValueError: there is no such loss.
     """
     name = _known(name)
-    found = _keywords(BOUNDS[family(name)])
-    if name not in BOUNDS:
+    found = _keywords(_formula(name))
+    if _is_twin(name):
         found |= {key: value for key, value in _keywords(regularized).items() if key in ("lam", "target")}
         if family(name) in SELF_NORMALIZED:
             del found["target"]
@@ -236,6 +237,8 @@ def options(name: str) -> dict[str, inspect.Parameter]:
 
 def get(name: str, **chosen: object) -> Estimator:
     """The loss called `name` ("mine" ... "js", or "remine" ... "rejs") as a function from scores to a reading.
+
+    So are the later losses of `rivals`, which have no twins.
 
     "ReMINE", as it is printed, is "remine". A number may be NumPy's, and `lam` an array as well as a tensor.
 
@@ -251,8 +254,8 @@ def get(name: str, **chosen: object) -> Estimator:
             raise ValueError(f"{name} has no option {key!r}; it has {', '.join(allowed) or 'none'}")
         chosen[key] = _check(key, value, allowed[key])
     own = {key: value for key, value in chosen.items() if key not in ("lam", "target")}
-    estimator: Estimator = lambda scores: BOUNDS[family(name)](scores, **own)  # noqa: E731
-    if name not in BOUNDS:
+    estimator: Estimator = lambda scores: _formula(name)(scores, **own)  # noqa: E731
+    if _is_twin(name):
         estimator = regularized(estimator, **{key: value for key, value in chosen.items() if key not in own})  # type: ignore[arg-type]
     return lambda scores: _skip_empty(estimator, scores)
 
@@ -270,9 +273,17 @@ def _skip_empty(estimator: Estimator, scores: Scores) -> Reading:
 def _known(name: str) -> str:
     """The name as the registry spells it."""
     found = name.lower() if isinstance(name, str) else name
-    if found not in NAMES:
-        raise ValueError(f"name must be one of {', '.join(NAMES)}; got {name!r}")
+    if found not in NAMES and found not in RIVALS:
+        raise ValueError(f"name must be one of {', '.join((*NAMES, *RIVALS))}; got {name!r}")
     return found
+
+
+def _is_twin(name: str) -> bool:
+    return name not in BOUNDS and name not in RIVALS
+
+
+def _formula(name: str) -> Bound:
+    return RIVALS[name] if name in RIVALS else BOUNDS[family(name)]
 
 
 def _keywords(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
@@ -298,7 +309,9 @@ def _check(key: str, value: object, parameter: inspect.Parameter) -> object:
         if value.dtype == torch.bool or not bool(((value >= 0) & value.isfinite()).all()):
             raise ValueError(f"lam must be finite and >= 0 for every run; got {value!r}")
         return value
-    limit, inside = {"lam": (" >= 0", lambda v: v >= 0), "tau": (" > 0", lambda v: v > 0)}.get(key, ("", lambda v: True))
+    limit, inside = {"lam": (" >= 0", lambda v: v >= 0), **dict.fromkeys(("tau", "nu"), (" > 0", lambda v: v > 0))}.get(
+        key, ("", lambda v: True)
+    )
     if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or not inside(value):
         raise ValueError(f"{key} must be a finite number{limit}; got {value!r}")
     return float(value)

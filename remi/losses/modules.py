@@ -23,6 +23,7 @@ from remi.losses.estimators import Reading
 from remi.losses.gathered import Gathered, Shares
 from remi.losses.scores import Scores, as_labels, check_floating, labelled, lonely, paired, product, single, tempered
 
+ROWWISE = ("infonce", "infonce_anchor", "dcl")  # an anchor is compared with its own row
 Labels = Tensor | Sequence[int] | np.ndarray
 
 
@@ -42,8 +43,9 @@ class Loss(nn.Module):
         temperature: divides the inner products.
         bias: added to the scores; MINE and InfoNCE do not notice it, their twins do.
         normalize: take embeddings of length 1.
-        symmetric: for InfoNCE, the mean over both views as anchors, as CLIP does. The other losses are symmetric anyway, and
-            with several positives or further negatives only the first argument anchors.
+        symmetric: for losses with rows (InfoNCE, also anchored, and DCL), the mean over both views as anchors, as CLIP does.
+            The other losses are symmetric anyway, and with several positives or further negatives only the first
+            argument anchors.
         gather: take all processes' inputs as one batch (`remi.losses.gathered` says what a gradient then is: under
             `DistributedDataParallel` the whole batch's). A loss that learns must be wrapped with its encoder.
         rows: scores that are there at a time, for batches that do not fit (`remi.losses.chunked`); None means all.
@@ -122,7 +124,7 @@ class Loss(nn.Module):
             raise ValueError("z2 or labels must be given: one of them says what belongs to an item of z1")
         else:
             directions = [self._scores(z1, z2, None, negatives)]
-            if self.symmetric and z2.ndim == 2 and negatives is None and estimators.family(self.name.lower()) == "infonce":
+            if self.symmetric and z2.ndim == 2 and negatives is None and estimators.family(self.name.lower()) in ROWWISE:
                 whole = self.rows is None and not self.gather
                 turned = replace(directions[0], marginal=directions[0].marginal.mT) if whole else self._scores(z2, z1, None, None)
                 directions.append(turned)

@@ -9,7 +9,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from remi.losses.scores import Scores
+from remi.losses.scores import OfRow, Row, Scores
 
 Quantity = Callable[[Scores], Tensor]
 
@@ -69,9 +69,18 @@ class Pooled(Scores):
         values, pairs = self.each(lambda part: part.log_mean_exp(), _marginal_pairs).unbind(1)
         return (values + (pairs / pairs.sum(0)).log()).logsumexp(0)
 
-    def row_log_mean_exp(self) -> Tensor:
-        """Mean over joint pairs of log mean exp of the pair's own row; a row is whole in its part."""
-        return self._mean(lambda part: part.row_log_mean_exp(), _pairs)
+    def joint_log_mean_exp(self) -> Tensor:
+        """Logarithm of E_P[exp T]."""
+        values, pairs = self.each(lambda part: part.joint_log_mean_exp(), _pairs).unbind(1)
+        return (values + (pairs / pairs.sum(0).clamp_min(1)).log()).logsumexp(0)
+
+    def row_mean(self, of: OfRow, row: Row = "all") -> Tensor:
+        """Mean over joint pairs of a function of the pair and its own row; a row is whole in its part."""
+        return self._mean(lambda part: part.row_mean(of, row), lambda part: part.row_pairs(row))
+
+    def row_pairs(self, row: Row = "all") -> Tensor:
+        """(...) the number of joint pairs in `row_mean`."""
+        return self.each(lambda part: part.row_pairs(row)).sum((0, 1))
 
     def _mean(self, quantity: Quantity, number: Quantity) -> Tensor:
         """The parts' means, weighed by the number of their pairs; 0 where there is none."""
@@ -84,7 +93,8 @@ class Pooled(Scores):
     def _nowhere(self) -> NoReturn:
         raise AttributeError(
             "these scores are in parts and never all there: ask for joint_mean(), marginal_mean(), log_mean_exp(), "
-            "row_log_mean_exp(), marginal_min(), marginal_max(), pairs, valid or map(), or build Scores"
+            "joint_log_mean_exp(), row_log_mean_exp(), row_mean(), marginal_min(), marginal_max(), pairs, valid or map(), "
+            "or build Scores"
         )
 
     # where `Scores` has fields, and what reads them: nothing is read there by mistake, by `dataclasses.replace` neither

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 HALF = (torch.float16, torch.bfloat16)
+Row = Literal["all", "marginal", "negative", "swapped"]
+OfRow = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -209,20 +211,71 @@ class Scores:
         total = _where(self.marginal_mask, self.marginal, -torch.inf).flatten(-2).logsumexp(-1)
         return total - _log_count(self.marginal_mask, self.marginal, 2)
 
+    def joint_log_mean_exp(self) -> Tensor:
+        """Logarithm of E_P[exp T]; -inf where there is no joint pair."""
+        return _where(self.joint_mask, self.joint, -torch.inf).logsumexp(-1) - self.pairs.clamp_min(1).log()
+
     def row_log_mean_exp(self) -> Tensor:
         """Mean over joint pairs of log mean exp of the pair's own row (eq. 5).
 
         Raises:
             ValueError: the pairs have no row.
         """
-        if not self.rowwise:
+        return self.row_mean(lambda t, total, log_n: total - log_n)
+
+    def row_mean(self, of: OfRow, row: Row = "all") -> Tensor:
+        """Mean over joint pairs of a function of the pair and its own row.
+
+        Args:
+            of: from the pair's score, the log sum exp of its row, and the logarithm of how many entries that has.
+            row: "all", with the positive; "marginal", the row's pairs from Q; "swapped", these with the pair itself in place
+                of one; "negative", those that are no joint pair, and a pair that has none is left out. Pairs without rows
+                have the marginal pairs for a row, and no others to ask for.
+
+        Raises:
+            ValueError: the pairs have no row, or nothing says which of its entries are joint pairs.
+        """
+        total, log_n, pairs = self.row(row)
+        return _mean(of(self.joint, total, log_n), pairs, 1)
+
+    def row_pairs(self, row: Row = "all") -> Tensor:
+        """(...) the number of joint pairs in `row_mean`."""
+        return _count(self.row(row)[-1], self.joint, 1)
+
+    def row(self, row: Row = "all") -> tuple[Tensor, Tensor, Tensor | None]:
+        """For every joint pair: log sum exp of its row, logarithm of how many entries that has, and the pairs that count.
+
+        See `row_mean`.
+        """
+        if not self.rowwise and row in ("all", "negative"):
             raise ValueError(
                 "InfoNCE compares a joint pair with its own row, and these pairs have none: "
                 "build the scores with from_matrix, from_views, from_logits or from_embeddings"
             )
-        rows = _where(self.row_mask, self.marginal, -torch.inf).logsumexp(-1)
-        rows = rows - _log_count(self.row_mask, self.marginal, 1)
-        return _mean(rows.repeat_interleave(self.joint.shape[-1] // rows.shape[-1], -1), self.joint_mask, 1)
+        apart = not self.rowwise or (self.row_mask is None and self.marginal_mask is not None)  # no joint pair is a marginal one
+        values, mask, pairs = self.marginal, self.row_mask if row == "all" else self.marginal_mask, self.joint_mask
+        if not self.rowwise:
+            values, mask = values.flatten(-2).unsqueeze(-2), None if mask is None else mask.flatten(-2).unsqueeze(-2)
+        if row == "negative" and not apart:
+            if self.row_mask is None or pairs is None:
+                raise ValueError(
+                    "these scores do not say which entries of a row are joint pairs: "
+                    "build them with from_matrix, from_views or from_embeddings"
+                )
+            mask = self.row_mask & ~pairs.unflatten(-1, values.shape[-2:])
+        log_n = _log_count(mask, values, 1)
+        log_n = log_n if isinstance(log_n, Tensor) else values.new_full((1,), log_n)
+        seen = _but_one(mask, values) if row == "swapped" and apart else mask
+        total = _where(seen, values, -torch.inf).logsumexp(-1)
+        times = self.joint.shape[-1] // total.shape[-1]
+        if row == "negative" and mask is not None and pairs is not None:
+            some = mask.any(-1)
+            total, pairs = total.masked_fill(~some, 0.0), pairs & some.repeat_interleave(times, -1)
+            log_n = log_n.masked_fill(~some, 0.0)
+        total = total.repeat_interleave(times, -1)
+        if row == "swapped" and apart:
+            total = torch.logaddexp(self.joint, total)
+        return total, log_n if log_n.shape[-1] == 1 else log_n.repeat_interleave(times, -1), pairs
 
 
 # ---- Which pairs are which: some rows of a matrix, or all of them ----------------------------------------------------------
@@ -415,6 +468,12 @@ def _count(mask: Tensor | None, values: Tensor, dims: int) -> Tensor:
     if mask is None:
         return values.new_full(values.shape[:-dims], values.shape[-dims:].numel())
     return mask.flatten(-dims).sum(-1).to(values.dtype).expand(values.shape[:-dims])
+
+
+def _but_one(mask: Tensor | None, values: Tensor) -> Tensor:
+    """What the mask keeps of every row, but for its first entry."""
+    mask = torch.ones_like(values[..., :1, :], dtype=torch.bool) if mask is None else mask
+    return mask.scatter(-1, mask.byte().argmax(-1, keepdim=True), False)
 
 
 def _where(mask: Tensor | None, values: Tensor, otherwise: float) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from remi.losses import Scores, estimators
+from remi.losses import Scores, club, estimators
 from remi.theory import closed_forms
 from remi.theory.comparison import Comparison, every_pair
 from remi.training import evaluation, problems
@@ -34,13 +34,8 @@ def pool(scores: Scores) -> Scores:
 def averages(name: str, scores: Scores) -> tuple[float, float]:
     """Macro- and micro-average of a loss over batches, in nats; NWJ gets its critic one nat higher, where it is tight."""
     seen = scores.map(lambda t: t + 1) if name == "nwj" else scores
-    one, pooled = (_club(s) if name == "club" else estimators.get(name)(s).estimate for s in (seen, pool(seen)))
+    one, pooled = ((club if name == "club" else estimators.get(name))(s).estimate for s in (seen, pool(seen)))
     return evaluation.macro_average(one), float(pooled)
-
-
-def _club(scores: Scores) -> Tensor:
-    """CLUB, which is no loss of ours: E_P[T] - E_Q[T], in nats."""
-    return scores.joint_mean() - scores.marginal_mean()
 
 
 def moved_by_drift(total: float) -> dict[str, tuple[float, float]]:
