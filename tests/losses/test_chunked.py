@@ -9,18 +9,20 @@ from dataclasses import replace
 import pytest
 import torch
 from test_estimators import CASES
+from test_rivals import CASES as RIVALS
 from torch import tensor, zeros
 from torch.profiler import ProfilerActivity, profile
 from torch.testing import assert_close
 
-from remi.losses import chunked
-from remi.losses.estimators import NAMES, get
+from remi.losses import chunked, flo
+from remi.losses.estimators import get
 from remi.losses.scores import Scores
 
 TOLERANCE = {  # of the largest magnitude: rounding of sums in another order
     torch.float64: 1e-10,
     torch.float32: 1e-5,
 }
+EVERY = CASES + RIVALS
 N, ROWS = 23, 5  # not a multiple: the last chunk has three rows
 
 
@@ -49,7 +51,7 @@ def close(found, expected, dtype):
 @pytest.mark.parametrize("setting", ["embeddings", "views"])
 @pytest.mark.parametrize("leading", [(), (3,)], ids=["one", "stack"])
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize(("name", "chosen"), CASES, ids=[f"{name}{chosen or ''}" for name, chosen in CASES])
+@pytest.mark.parametrize(("name", "chosen"), EVERY, ids=[f"{name}{chosen or ''}" for name, chosen in EVERY])
 def test_value_and_gradient_are_the_dense_ones(name, chosen, dtype, leading, setting):
     z1, z2, labels = draw(leading, dtype)
     inputs = [z1.requires_grad_(), z2.requires_grad_()]
@@ -73,10 +75,10 @@ def test_pairs_and_valid_are_the_dense_ones(setting, leading):
     assert found.valid.all() == (setting == "views" or not leading)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_batch_without_a_joint_pair_is_skipped(name):
+@pytest.mark.parametrize(("name", "chosen"), EVERY, ids=str)
+def test_a_batch_without_a_joint_pair_is_skipped(name, chosen):
     z = torch.randn(N, 4, requires_grad=True)
-    reading = get(name)(chunked.from_embeddings(z, torch.arange(N), rows=ROWS))
+    reading = get(name, **chosen)(chunked.from_embeddings(z, torch.arange(N), rows=ROWS))
     reading.objective.backward()
     assert reading.estimate.isnan()
     assert reading.objective == 0
@@ -86,9 +88,10 @@ def test_a_batch_without_a_joint_pair_is_skipped(name):
 @pytest.mark.parametrize("rows", [1, N, 10 * N])
 def test_any_number_of_rows_gives_the_same(rows):
     z, _, labels = draw((), torch.float64)
-    for name in NAMES:
+    for name, chosen in EVERY:
+        estimator = get(name, **chosen)
         close(
-            get(name)(chunked.from_embeddings(z, labels, rows=rows))[1], get(name)(Scores.from_embeddings(z, labels))[1], z.dtype
+            estimator(chunked.from_embeddings(z, labels, rows=rows))[1], estimator(Scores.from_embeddings(z, labels))[1], z.dtype
         )
 
 
@@ -119,6 +122,8 @@ def test_scores_that_are_never_there_cannot_be_had(setting):
             getattr(found, field)
     with pytest.raises(AttributeError, match="never all there"):
         replace(found, marginal_mask=torch.ones(N, N, dtype=torch.bool))
+    with pytest.raises(AttributeError, match="never all there"):
+        flo(found, torch.zeros(N))
     assert repr(found) == "Chunked(...)"
 
 

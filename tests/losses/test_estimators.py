@@ -493,7 +493,7 @@ def test_a_run_of_its_own_may_be_empty(name):
 @pytest.mark.parametrize(
     ("name", "chosen", "message"),
     [
-        ("cpc", {}, "name must be one of mine, smile, infonce, nwj, tuba, js, remine, .*, rejs; got 'cpc'"),
+        ("cpc", {}, "name must be one of mine, smile, infonce, nwj, tuba, js, remine, .*, rejs, infonce_anchor, .*; got 'cpc'"),
         ("mime", {}, "name must be one of .* got 'mime'"),
         ("reremine", {}, "name must be one of .* got 'reremine'"),
         ("infonce", {"lam": 1.0}, "infonce has no option 'lam'; it has none"),

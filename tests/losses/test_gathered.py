@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
 from remi.losses import Loss, Scores, gathered
-from remi.losses.estimators import NAMES, get
+from remi.losses.estimators import NAMES, RIVALS, get
 
 SHARES = {2: [5, 3], 3: [4, 1, 6]}  # rows of every process: a last batch is not equal
 NEGATIVES = {2: [3, 4], 3: [1, 2, 0]}
@@ -83,7 +83,7 @@ def work(rank, processes, port):
         expected = trained(Whole(name, call, gather=False, **options), whole)
         found = trained(DistributedDataParallel(Whole(name, call, gather=True, **options), broadcast_buffers=False), mine)
         assert_close(found, expected, rtol=1e-6, atol=1e-9, equal_nan=True, msg=lambda text, title=title: f"{title}: {text}")
-    for name in NAMES:  # embeddings that are leaves: the sum over processes is differentiated, R times the whole batch's gradient
+    for name in (*NAMES, *RIVALS):  # leaves: the sum over processes is differentiated, R times the whole batch's gradient
         leaves, own = [z.clone().requires_grad_() for z in whole[:2]], [z.clone().requires_grad_() for z in mine[:2]]
         for build, joined in (
             (gathered.from_views, Scores.from_views),
