@@ -9,7 +9,6 @@ import math
 from dataclasses import replace
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -36,8 +35,7 @@ def infonce_anchor(scores: Scores, *, nu: float = 1.0) -> Reading:
     """
 
     def part(t: Tensor, total: Tensor, log_k: Tensor) -> Tensor:
-        anchor = total.new_full((), math.log(nu))
-        return torch.logaddexp(total, anchor) - torch.logaddexp(log_k, anchor)
+        return logsigmoid(math.log(nu) - log_k) - logsigmoid(math.log(nu) - total)  # log (nu + S) / (nu + K)
 
     def alone(t: Tensor, total: Tensor, log_k: Tensor) -> Tensor:
         return nu * (-log_k).exp() * part(t, total, log_k)

@@ -240,7 +240,7 @@ class Scores:
 
     def row_pairs(self, row: Row = "all") -> Tensor:
         """(...) the number of joint pairs in `row_mean`."""
-        return _count(self.row(row)[-1], self.joint, 1)
+        return _count(self.row(row)[-1], self.joint, 1) if row == "negative" else self.pairs
 
     def row(self, row: Row = "all") -> tuple[Tensor, Tensor, Tensor | None]:
         """For every joint pair: log sum exp of its row, logarithm of how many entries that has, and the pairs that count.
@@ -264,18 +264,18 @@ class Scores:
                 )
             mask = self.row_mask & ~pairs.unflatten(-1, values.shape[-2:])
         log_n = _log_count(mask, values, 1)
-        log_n = log_n if isinstance(log_n, Tensor) else values.new_full((1,), log_n)
         seen = _but_one(mask, values) if row == "swapped" and apart else mask
         total = _where(seen, values, -torch.inf).logsumexp(-1)
         times = self.joint.shape[-1] // total.shape[-1]
         if row == "negative" and mask is not None and pairs is not None:
             some = mask.any(-1)
             total, pairs = total.masked_fill(~some, 0.0), pairs & some.repeat_interleave(times, -1)
-            log_n = log_n.masked_fill(~some, 0.0)
+            log_n = torch.as_tensor(log_n).masked_fill(~some, 0.0)
         total = total.repeat_interleave(times, -1)
         if row == "swapped" and apart:
             total = torch.logaddexp(self.joint, total)
-        return total, log_n if log_n.shape[-1] == 1 else log_n.repeat_interleave(times, -1), pairs
+        log_n = log_n.repeat_interleave(times, -1) if isinstance(log_n, Tensor) else torch.zeros_like(total) + log_n
+        return total, log_n, pairs
 
 
 # ---- Which pairs are which: some rows of a matrix, or all of them ----------------------------------------------------------
