@@ -282,6 +282,30 @@ REJS_LOG = Curve("rejs-log", "ReJS, log penalty", "rejs", 1.0)  # ours: a penalt
 FIGURE7 = GaussianPlan("paper", 5, (*_pairs(GAUSSIAN_OPTIONS, 1.0), REJS_LOG, *_ablation(1.0)))
 DERIVATION3 = AveragesPlan("paper", 10, _pairs(CLIPPED, 1.0))
 
+RIVALS = (  # ours: later losses that need the scores alone; in Table 2's grid once they are among `TABLE2.curves`
+    Curve("infonce_anchor", "InfoNCE-anchor", "infonce_anchor"),
+    Curve("sigmoid", "sigmoid", "sigmoid"),
+    Curve("fdime", "GAN-DIME", "fdime"),
+)
+HELLINGER = Curve("fdime-hd", "HD-DIME", "fdime", options={"divergence": "hd"})
+BEYOND = replace(  # ours: Fig. 7's staircase for who holds the constant, without clips
+    FIGURE7,
+    curves=(
+        MINE,
+        Curve("remine", "ReMINE", "remine", 1.0),
+        NWJ,
+        Curve("renwj", "ReNWJ, no clip", "renwj", 1.0),
+        Curve("infonce", "InfoNCE", "infonce"),
+        Curve("dcl", "DCL", "dcl"),
+        *RIVALS,
+        HELLINGER,
+    ),
+    lr=1e-3,
+)
+SURVIVAL = replace(  # ours: the batches of Fig. 3, on which the sigmoid loss is JS
+    FIGURE3, curves=(MINE, FIGURE5.curves[0], NWJ, FIGURE5.curves[1], RIVALS[0], RIVALS[2], HELLINGER)
+)
+
 # code: CIFAR-10 in batches of 10, 40 epochs (SLB) and 100 (CLB); CIFAR-100 in batches of 100, 100 and 150 epochs
 TABLE2 = BenchmarkPlan(
     "paper",
@@ -321,6 +345,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "paper": {},
     },
     "averages": {"quick": {"seeds": 3}, "desk": {}, "paper": {}},
+    "beyond": {"quick": {"seeds": 3, "steps_per_level": 300, "hidden": (64, 64)}, "desk": {"seeds": 3}, "paper": {}},
     "images": {
         "quick": {"seeds": 3, "benchmarks": DIGITS},
         "desk": {"seeds": 3, "benchmarks": SMALL_CIFAR},
@@ -411,6 +436,11 @@ def derivation3(profile: str = "quick") -> dict[str, Plan]:
     return _sized({"main": DERIVATION3}, profile, "averages")
 
 
+def beyond(profile: str = "quick") -> dict[str, Plan]:
+    """The later losses beside the paper's: error against the true value at batch 64, and which seeds survive batch 32."""
+    return {**_sized({"main": BEYOND}, profile, "beyond"), **_sized({"survival": SURVIVAL}, profile, "onehot")}
+
+
 def derivation(profile: str = "quick") -> dict[str, Plan]:
     """A derivation that trains nothing: the same at every profile."""
     return {"main": Plan(check_profile(profile), seeds=0)}
@@ -435,6 +465,7 @@ PLANS: dict[str, Callable[[str], dict[str, Plan]]] = {
     "derivation3": derivation3,
     "derivation4": table2,
     "derivation5": derivation5,
+    "beyond": beyond,
 }
 
 OWN: dict[str, Callable[[str], dict[str, Plan]]] = {"folder": folder}  # of one's own data: part of no product
