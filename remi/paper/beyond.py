@@ -1,0 +1,98 @@
+"""The picture of `beyond_offsets`: what an offset costs, how far off the estimates are, and which seeds survive."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from remi.losses import family
+from remi.paper.checks_beyond import bias, survives
+from remi.paper.experiments import Curve, GaussianPlan, OneHotPlan
+from remi.paper.measures import staircase
+from remi.runs import Record
+from remi.style import JOINT, MARGINAL, PALETTE, RIVALS, TRUTH
+from remi.theory import offsets
+
+HUES = PALETTE | RIVALS
+COSTS = {  # as `offsets.HOLDERS` calls them, where their line is named, in nats
+    "MINE": (-2.9, 0.12),
+    "InfoNCE-anchor": (2.2, 0.42),
+    "HD-DIME": (-2.9, 0.86),
+    "sigmoid": (-2.9, 1.42),
+    "NWJ": (-2.9, 2.14),
+    "ReMINE, lam 1": (0.55, 2.9),
+}
+SHOWN = (("mine", "remine", "nwj", "renwj", "infonce"), ("infonce_anchor", "sigmoid", "fdime", "fdime-hd", "dcl"))
+TOP = 4.0  # nats: of the frame of the errors
+
+
+def figure(
+    plans: Mapping[str, GaussianPlan | OneHotPlan], records: Mapping[str, Sequence[Record]]
+) -> tuple[Figure, pd.DataFrame]:
+    """Above, the cost of an offset and the survivors; below, the error at every level, of the paper's and of later losses."""
+    drawn = Figure(figsize=(7.0, 5.0))
+    panels = drawn.subplots(2, 2)
+    tables = [_costs(panels[0, 0]), _survivors(panels[0, 1], plans["survival"].curves, records)]
+    curves = {curve.key: curve for curve in plans["main"].curves}
+    for axes, keys in zip(panels[1], SHOWN, strict=True):
+        tables.append(_errors(axes, [curves[key] for key in keys], records, plans["main"].batch))
+    panels[1, 0].set(ylabel="estimate - truth (nats)", title="The paper's losses at batch 64")
+    panels[1, 1].set(title="Later losses at batch 64")
+    return drawn, pd.concat(tables, ignore_index=True)
+
+
+def _look(curve: Curve) -> dict[str, object]:
+    """Hue by family; solid where something was added to hold the offset, dashed where not."""
+    dashed = curve.loss in PALETTE or curve.key in ("fdime-hd", "dcl")
+    return {"color": HUES[family(curve.loss)], "ls": (0, (4, 1.5)) if dashed else "-", "lw": 1.0 if dashed else 1.6}
+
+
+def _costs(axes: Axes) -> pd.DataFrame:
+    c = np.linspace(-3, 3, 61)
+    tables = []
+    for name, (x, y) in COSTS.items():
+        holder = offsets.HOLDERS[name]
+        colour = HUES[family(holder.loss)]
+        cost = np.array([holder.cost(float(value)) for value in c])
+        axes.plot(c, cost, color=colour, lw=1.6 if holder.loss.startswith("re") else 1.0)
+        axes.text(x, y, name.replace("lam", r"$\lambda$"), color=colour, fontsize=7)
+        tables.append(pd.DataFrame({"panel": "cost", "curve": name, "x": c, "y": cost}))
+    axes.set(xlim=(-3, 3), ylim=(-0.1, 3.4), xlabel="offset $c$ of the best critic (nats)", ylabel="cost (nats)")
+    axes.set_title("What an offset costs, one-hot problem")
+    return pd.concat(tables)
+
+
+def _survivors(axes: Axes, curves: Sequence[Curve], records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+    alive = {curve.label: [survives(record) for record in records[f"survival/{curve.key}"]] for curve in curves}
+    for row, curve in enumerate(curves):
+        some, seeds = int(sum(alive[curve.label])), len(alive[curve.label])
+        axes.barh(row, some, color=HUES[family(curve.loss)], height=0.6)
+        axes.barh(row, seeds - some, left=some, color="white", edgecolor=MARGINAL, lw=0.6, height=0.6)
+        axes.text(seeds + 0.4, row, f"{some}", va="center", fontsize=7)
+    axes.set_yticks(range(len(curves)), [curve.label for curve in curves])
+    axes.set(ylim=(len(curves) - 0.5, -0.5), xlim=(0, seeds + 2), xlabel=f"of {seeds} seeds", title="Who survives batch 32")
+    return pd.DataFrame({"panel": "survivors", "curve": list(alive), "y": [sum(values) for values in alive.values()]})
+
+
+def _errors(axes: Axes, curves: Sequence[Curve], records: Mapping[str, Sequence[Record]], batch: int) -> pd.DataFrame:
+    tables = []
+    for curve in curves:
+        every = np.array([bias(record) for record in records[curve.key]])
+        truth, mean = staircase(records[curve.key][0])[1][:, 0], every.mean(axis=0)
+        axes.plot(truth, np.minimum(mean, TOP), marker="o", ms=3, label=curve.label, clip_on=False, **_look(curve))  # type: ignore[arg-type]
+        axes.vlines(
+            truth, np.minimum(every.min(axis=0), TOP), np.minimum(every.max(axis=0), TOP), color=HUES[family(curve.loss)], lw=0.6
+        )
+        tables.append(
+            pd.DataFrame(
+                {"panel": "error", "curve": curve.key, "x": truth, "y": mean, "low": every.min(axis=0), "high": every.max(axis=0)}
+            )
+        )
+    quoted = np.array([offsets.quoted_ceiling(mi, batch) - mi for mi in truth])
+    axes.plot(truth, quoted, color=JOINT, lw=0.8, ls=":")
+    axes.axhline(0, color=TRUTH, ls=":", lw=1.2)
+    axes.set(xlabel="true MI (nats)", xticks=truth, ylim=(-7, TOP))
+    axes.legend(loc="lower left", ncols=2)
+    return pd.concat(tables)
