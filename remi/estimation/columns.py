@@ -1,7 +1,9 @@
 """From an array, a tensor or a frame to the float32 features that a critic sees; nothing is guessed, cast or dropped."""
 
+import math
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,10 @@ class Column:
             return f"{self.name}: discrete, {int(self.values.max()) + 1} levels, one-hot"
         return f"{self.name}: continuous, {WORDS[transform]}"
 
+    def parted(self, rows: int) -> "tuple[Column, Column]":
+        """The first rows, and the others."""
+        return replace(self, values=self.values[:rows]), replace(self, values=self.values[rows:])
+
 
 def tables(first: tuple[str, object], second: tuple[str, object], rows: str) -> dict[str, list[tuple[str, Array]]]:
     """Named columns of two arguments, by argument; `rows` has the letter that each one's shape is written with.
@@ -40,6 +46,22 @@ def tables(first: tuple[str, object], second: tuple[str, object], rows: str) -> 
     if isinstance(x, Tensor) and isinstance(y, Tensor) and x.device != y.device:
         raise ValueError(f"{one} and {other} must be on one device; got {one} on {x.device} and {other} on {y.device}")
     return found
+
+
+def same_order(x: object, y: object) -> None:
+    """Rows of two frames are paired by position, which is what their index says, too.
+
+    Raises:
+        ValueError: the indexes differ.
+    """
+    first, second = (getattr(data, "index", None) if hasattr(data, "iloc") else None for data in (x, y))
+    if first is None or second is None or first.equals(second):
+        return
+    row = next((i for i, pair in enumerate(zip(first, second, strict=True)) if pair[0] != pair[1]), 0)
+    raise ValueError(
+        f"x and y must have the same index, so that rows are paired as it says; row {row} is {first[row]!r} in x and "
+        f"{second[row]!r} in y: give y.loc[x.index], or y.to_numpy() to pair rows by position"
+    )
 
 
 def table(name: str, data: object, rows: str = "n") -> list[tuple[str, Array]]:
@@ -79,30 +101,72 @@ def table(name: str, data: object, rows: str = "n") -> list[tuple[str, Array]]:
 def _column(argument: str, name: str, values: Any, asked: bool) -> Column:
     """Numbers are continuous; truth values, strings and categories are discrete, and so is what was asked for."""
     where = argument if name == argument else f"{argument} column {name!r}"
-    dtype = values.dtype
-    kind = "category" if str(dtype) == "category" else getattr(dtype, "kind", "O")
-    if kind == "O" and not isinstance(dtype, np.dtype):
-        kind = "U" if str(dtype).startswith("str") else "O"
+    kind = _kind(values)
     if kind not in ("f", "i", "u", "b", "U", "category"):
-        raise ValueError(f"{where} must be of numbers, truth values, strings or categories; got dtype {dtype}")
+        types = sorted({type(value).__name__ for value in np.asarray(values, dtype=object)})[:3] if kind == "O" else []
+        holding = f" that holds {', '.join(types)}" if types else ""
+        raise ValueError(f"{where} must be of numbers, truth values, strings or categories; got dtype {values.dtype}{holding}")
     if hasattr(values, "isna") and bool(values.isna().any()):
         raise ValueError(f"{where} must have no missing values; got {int(values.isna().sum())} in {len(values)} rows")
-    if kind == "category" or kind == "U" or kind == "b" or asked:
+    if kind in ("category", "U", "b") or asked:
         array = np.asarray(values, dtype=str) if kind in ("category", "U") else np.asarray(values)
         if kind == "f" and not np.isfinite(array.astype(float)).all():
             raise ValueError(f"{where} must be finite; got NaN or inf in {int((~np.isfinite(array)).sum())} of {len(array)} rows")
-        column = Column(name, np.unique(array, return_inverse=True)[1], True)
-        levels = int(column.values.max()) + 1
-        if levels > max(2, len(array) // 5):
-            raise ValueError(f"{where} must have at most a level per 5 rows to be discrete; got {levels} in {len(array)} rows")
+        known, indices = np.unique(array, return_inverse=True)
+        if len(known) > max(2, len(array) // 5):
+            raise ValueError(
+                f"{where} must have at most a level per 5 rows to be discrete; got {len(known)} in {len(array)} rows"
+            )
+        if kind in ("category", "U"):
+            _look_alike(where, known)
+        column = Column(name, indices, True)
     else:
-        column = Column(name, np.asarray(values, dtype=float), False)
-        bad = ~np.isfinite(column.values)
-        if bad.any():
-            raise ValueError(f"{where} must be finite; got {column.values[bad][0]} in row {int(bad.argmax())}")
+        column = Column(name, _numbers(where, values, kind), False)
     if column.values.min() == column.values.max():
         raise ValueError(f"{where} must not be constant; got {np.asarray(values)[0]} in every row")
     return column
+
+
+def _kind(values: Any) -> str:
+    """NumPy's letter of the dtype, "category", or "U" for strings, in a column of objects too."""
+    dtype = values.dtype
+    if str(dtype) == "category":
+        return "category"
+    kind = getattr(dtype, "kind", "O")
+    if kind == "O" and (str(dtype).startswith("str") or (len(values) and all(isinstance(one, str) for one in values))):
+        return "U"
+    return kind
+
+
+def _numbers(where: str, values: Any, kind: str) -> Array:
+    """(n,) finite numbers that differ where the given ones do; beyond 2^53, where float64 has gaps, counted from the least."""
+    given = np.asarray(
+        values, dtype=None if isinstance(values, np.ndarray) else {"i": np.int64, "u": np.uint64, "f": float}[kind]
+    )
+    found = given.astype(float)
+    bad = ~np.isfinite(found)
+    if bad.any():
+        raise ValueError(f"{where} must be finite; got {found[bad][0]} in row {int(bad.argmax())}")
+    exact = given.dtype.itemsize < 8 or given.dtype == float or bool((np.abs(found) < 2**53).all() and kind != "f")
+    if exact:
+        return found
+    from_least = given - given.min() if kind != "i" else given.astype(np.int64).view(np.uint64) - np.uint64(given.min() % 2**64)
+    found = from_least.astype(float)
+    if len(np.unique(found)) < len(np.unique(given)):
+        raise ValueError(
+            f"{where} must be of numbers that float64 tells apart; got {given.dtype} with {len(np.unique(given))} different "
+            f"values, and {len(np.unique(found))} of them stay different: give their ranks, or name it in discrete"
+        )
+    return found
+
+
+def _look_alike(where: str, levels: Array) -> None:
+    """Refuse levels that a reader cannot tell apart: blanks around them, or accents composed and combining."""
+    plain: dict[str, str] = {}
+    for level in map(str, levels):
+        other = plain.setdefault(unicodedata.normalize("NFC", level).strip(), level)
+        if other != level:
+            raise ValueError(f"{where} must have levels that can be told apart; got {other!a} and {level!a}")
 
 
 def read(tables: Mapping[str, list[tuple[str, Array]]], discrete: object) -> dict[str, list[Column]]:
@@ -127,17 +191,34 @@ def joined(name: str, first: Any, second: Any) -> Any:
     Raises:
         ValueError: they are of different types.
     """
-    kinds = [str(values.dtype) for values in (first, second)]
-    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
-        if first.dtype.kind != second.dtype.kind:
-            raise ValueError(f"p and q column {name!r} must be of one kind; got dtypes {kinds[0]} and {kinds[1]}")
+    kinds = [_kind(values) for values in (first, second)]
+    numbers = all(kind in "iuf" for kind in kinds)
+    if isinstance(first, np.ndarray) != isinstance(second, np.ndarray) or not (numbers or kinds[0] == kinds[1]):
+        raise ValueError(f"p and q column {name!r} must be of one type; got dtypes {first.dtype} and {second.dtype}")
+    if numbers and kinds[0] != kinds[1]:
+        parts = [np.asarray(values, dtype=float) for values in (first, second)]
+        beyond = [kind != "f" and bool((np.abs(part) >= 2**53).any()) for kind, part in zip(kinds, parts, strict=True)]
+        if any(beyond):
+            raise ValueError(f"p and q column {name!r} must be of one type beyond 2**53; got {first.dtype} and {second.dtype}")
+        return np.concatenate(parts)
+    if isinstance(first, np.ndarray):
         return np.concatenate([first, second])
-    if kinds[0] != kinds[1] or isinstance(first, np.ndarray) != isinstance(second, np.ndarray):
-        raise ValueError(f"p and q column {name!r} must be of one type; got dtypes {kinds[0]} and {kinds[1]}")
     with extra("paper"):
         import pandas as pd
 
     return pd.concat([first, second], ignore_index=True)
+
+
+def entropy(columns: Sequence[Column]) -> float:
+    """Of the rows that were seen, in nats: no row tells more about anything."""
+    n, rows = len(columns[0].values), np.zeros(len(columns[0].values), dtype=np.int64)
+    for column in columns:
+        known, values = np.unique(column.values, return_inverse=True)
+        if len(known) == n:
+            return math.log(n)
+        rows = np.unique(rows * len(known) + values, return_inverse=True)[1]
+    shares = np.bincount(rows) / n
+    return float(-(shares * np.log(shares)).sum())
 
 
 def normal_scores(values: Array) -> Array:
@@ -176,9 +257,17 @@ def features(columns: Sequence[Column], transform: str, device: torch.device) ->
     normal scores, standardized numbers, and for a discrete column the standardized indicators of all levels but the first.
 
     Raises:
-        ValueError: there is no such transform.
+        ValueError: there is no such transform, or "none" leaves numbers that float32 does not hold.
     """
     if transform not in TRANSFORMS:
         raise ValueError(f"transform must be one of {', '.join(TRANSFORMS)}; got {transform!r}")
     parts = [one_hot(c.values) if c.discrete else TRANSFORMS[transform](c.values)[:, None] for c in columns]
+    for column, part in zip(columns, parts, strict=True):
+        single = part.astype(np.float32)
+        known = len(np.unique(column.values)) if transform == "none" and not column.discrete else 0
+        if known and (not np.isfinite(single).all() or 2 * len(np.unique(single)) < known):
+            raise ValueError(
+                f"transform must be 'rank' or 'standardize' for column {column.name!r}: its values, {part.min():g} to "
+                f"{part.max():g}, do not stay apart in float32; got 'none'"
+            )
     return torch.from_numpy(np.concatenate(parts, 1).astype(np.float32)).to(device)

@@ -1,126 +1,31 @@
 """Cross-fitting: critics trained without a fold of the rows and read on it, so that a lower bound cannot overfit upwards."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from numbers import Integral, Real
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
+from remi.estimation.plan import Plan
 from remi.estimation.questions import BLOCK, LOOK_BLOCK, Question
 from remi.estimation.ratios import QuadraticCritic, RatioCritic
+from remi.estimation.rows import Split, batches
 from remi.losses import Scores, estimators
-from remi.training import Adam, Loop, Stream, evaluation, fit
+from remi.training import Adam, Loop, Stream, evaluation
 
 LOOK_EVERY = 50  # steps between two looks at the validation rows
 PATIENCE = 10  # looks without a value better by TOLERANCE before training ends
 TOLERANCE = 5e-4  # nats
+ROUNDING = 1e-6  # nats: a critic that is one number everywhere reads no more than T = 0
 WITNESSES = 10  # draws from Q that a density ratio needs to be believed
 AVERAGE = 0.7  # weight of the past in the moving average of the parameters that a look judges
-VALIDATION = 1 / 6  # share of a fold's training rows that decides when to stop
+PATIENT = 3  # seconds without a progress bar
 GROUPS = 10  # parts of the held-out rows that the jackknife leaves out in turn
 OFFSET = {"nwj": 1.0}  # log E_Q[exp T] at the normalised critic; 0 for the other bounds
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How critics are trained.
-
-    Raises:
-        ValueError: a value is not what it must be; the message names it and what is allowed.
-    """
-
-    bound: str
-    seed: int
-    folds: int
-    restarts: int
-    batch: int
-    steps: int
-    lr: float
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.bound, str) or self.bound not in estimators.NAMES:
-            raise ValueError(f"bound must be one of {', '.join(estimators.NAMES)}; got {self.bound!r}")
-        limits = {"seed": (0, 2**40), "folds": (2, 100), "restarts": (1, 100), "batch": (8, 2**16), "steps": (0, 10**9)}
-        for name, (low, high) in limits.items():
-            number = getattr(self, name)
-            if not isinstance(number, Integral) or isinstance(number, bool) or not low <= int(number) <= high:
-                raise ValueError(f"{name} must be a whole number from {low} to {high}; got {number!r}")
-        if not isinstance(self.lr, Real) or isinstance(self.lr, bool) or not 0 < self.lr < math.inf:
-            raise ValueError(f"lr must be a positive number; got {self.lr!r}")
-        if isinstance(lam := self.options.get("lam"), Tensor):
-            raise ValueError(f"lam must be one number; got {lam!r}")
-        estimators.get(self.bound, **self.options)
-
-    @property
-    def runs(self) -> int:
-        """Critics: run r belongs to fold r modulo `folds`."""
-        return self.folds * self.restarts
-
-    @property
-    def family(self) -> str:
-        """The bound, its regularizer left out."""
-        return estimators.family(self.bound)
-
-    def read(self, scores: Scores) -> estimators.Reading:
-        """The bound's reading."""
-        return estimators.get(self.bound, **self.options)(scores)
-
-
-# ---- Rows ---------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows of one sample, per run: to train, to decide when to stop, and to read the value from."""
-
-    train: Tensor  # (runs, n_train)
-    validation: Tensor  # (runs, n_validation)
-    held_out: Tensor  # (runs, n // folds)
-
-    def to(self, device: torch.device) -> "Split":
-        """The same rows, listed on a device."""
-        return Split(self.train.to(device), self.validation.to(device), self.held_out.to(device))
-
-
-def split(n: int, plan: Plan, generator: torch.Generator) -> Split:
-    """Every fold is held out once; its other rows are shuffled anew for every restart. Rows left over train everywhere.
-
-    Raises:
-        ValueError: fewer than four rows in a fold.
-    """
-    if plan.folds > n // 4:
-        raise ValueError(f"folds must be a whole number from 2 to {n // 4}, a quarter of the {n} rows; got {plan.folds}")
-    order = torch.randperm(n, generator=generator)
-    folds = order[: n // plan.folds * plan.folds].view(plan.folds, -1)
-    rows = []
-    for run in range(plan.runs):
-        held_out = folds[run % plan.folds]
-        rest = order[~torch.isin(order, held_out)]
-        rows.append((rest[torch.randperm(len(rest), generator=generator)], held_out))
-    others, held_out = (torch.stack(part) for part in zip(*rows, strict=True))
-    stop = max(2, int(others.shape[1] * VALIDATION))
-    return Split(others[:, stop:], others[:, :stop], held_out)
-
-
-def batches(splits: Sequence[Split], batch: int) -> Callable[[torch.Generator, int, int], tuple[Tensor, ...]]:
-    """Positions in the training rows: no row twice in a batch, for a row beside itself would be a joint pair in Q."""
-
-    def draw(generator: torch.Generator, first: int, steps: int) -> tuple[Tensor, ...]:
-        drawn = []
-        for part in splits:
-            n = part.train.shape[1]
-            size = min(batch, n)
-            epochs = -(-steps // (n // size))
-            shuffled = torch.rand(epochs, n, generator=generator).argsort(-1)[:, : n // size * size]
-            drawn.append(shuffled.reshape(-1, size)[:steps])
-        return tuple(drawn)
-
-    return draw
 
 
 # ---- What a stack of critics reads --------------------------------------------------------------------------------------
@@ -149,18 +54,26 @@ class Limits(NamedTuple):
         return scores.map(one)
 
 
+def spread(rows: Tensor, count: int) -> Tensor:
+    """(runs, at most `count`) of these rows, evenly from first to last: rows of a series lie in its order."""
+    n = rows.shape[1]
+    return rows if n <= count else rows[:, torch.arange(count, device=rows.device) * n // count]
+
+
 @torch.no_grad()
 def limits(question: Question, network: nn.Module, splits: Sequence[Split], plan: Plan) -> Limits:
     """What the training rows allow."""
     rows = [part.train for part in splits]
-    offset = question.score(network, *(part[:, :BLOCK] for part in rows), block=LOOK_BLOCK).log_mean_exp()
+    scores = question.score(network, *(spread(part, BLOCK) for part in rows), block=LOOK_BLOCK)
+    offset = scores.log_mean_exp()
     nothing = torch.zeros_like(offset)
     if plan.family == "infonce":  # each row has its own offset
         return Limits(nothing - torch.inf, nothing + torch.inf, nothing)
     far = math.log(max(WITNESSES, question.combinations(*(part.shape[1] for part in rows)) / WITNESSES))
-    highest = torch.minimum(question.joint(network, *rows).amax(-1), offset + far)
-    # Donsker-Varadhan does not hold its offset, and pooling needs one (Theorem 6)
-    return Limits(offset - far, highest, offset if plan.family == "mine" else nothing)
+    within = Limits(offset - far, torch.minimum(question.joint(network, *rows).amax(-1), offset + far), nothing)
+    # Donsker-Varadhan does not hold its offset, and pooling needs one (Theorem 6): that of the scores as they are read, so
+    # that a critic which only extrapolates, and is one number everywhere, reads 0
+    return within._replace(offset=within.apply(scores).log_mean_exp()) if plan.pooled else within
 
 
 @dataclass(frozen=True)
@@ -180,7 +93,7 @@ class Look:
     def surpasses(self, best: "Look", errors: float) -> Tensor:
         """(runs,) True where the value is higher by more than so many standard errors."""
         gained = self._over_folds(self.rows - best.rows)
-        convincing = gained.mean(-1) > errors * gained.std(-1) / math.sqrt(gained.shape[-1])
+        convincing = gained.mean(-1) > errors * gained.std(-1) / math.sqrt(gained.shape[-1]) + ROUNDING
         return convincing.repeat(self.plan.restarts)
 
     def where(self, mask: Tensor, other: "Look") -> "Look":
@@ -200,7 +113,7 @@ def look(question: Question, network: nn.Module, splits: Sequence[Split], plan: 
     scores = question.score(network, *(part.validation for part in splits), block=LOOK_BLOCK)
     within = limits(question, network, splits, plan)
     scores = within._replace(offset=torch.zeros_like(within.offset)).apply(scores)
-    reading = plan.read(scores)
+    reading = plan.report(scores)
     value = torch.where(reading.estimate.isfinite(), reading.estimate, -torch.inf)
     return Look(value, reading.normalizer, scores.joint + (value - scores.joint_mean()).unsqueeze(-1), plan)
 
@@ -225,7 +138,7 @@ def train(question: Question, network: nn.Module, splits: Sequence[Split], plan:
     runs = torch.arange(plan.runs, device=device).unsqueeze(-1)
 
     def score(*positions: Tensor) -> Scores:
-        return question.score(network, *(part.train[runs, at.to(device)] for part, at in zip(splits, positions, strict=True)))
+        return question.score(network, *(part.train[runs, at] for part, at in zip(splits, positions, strict=True)))
 
     idle = torch.zeros(plan.runs, dtype=torch.bool, device=device)
     if isinstance(network, QuadraticCritic | RatioCritic):
@@ -233,50 +146,50 @@ def train(question: Question, network: nn.Module, splits: Sequence[Split], plan:
             generators if device.type == "cpu" else [torch.Generator(device).manual_seed(g.initial_seed()) for g in generators]
         )
         network.begin(starts)
+        network.resting = True
         idle = _choose_start(question, network, splits, plan)
-    parameters = list(network.parameters())
-
-    def copy() -> list[Tensor]:
-        return [p.detach().clone() for p in parameters]
+        network.resting = False
+    network.eval()
+    best = look(question, network, splits, plan)
+    loop = Loop(network, score, plan.read, Adam(plan.lr), runs=plan.runs, steps=max(1, plan.steps))
+    state = [loop.parameters.values, *(buffer for buffer in network.buffers() if buffer.is_floating_point())]
 
     def put(values: Sequence[Tensor]) -> None:
-        for parameter, value in zip(parameters, values, strict=True):
-            parameter.data = value.clone()
+        for place, value in zip(state, values, strict=True):
+            place.copy_(value)
 
-    best = look(question, network, splits, plan)
-    kept, average = copy(), copy()
-    best_step, moved_at, diverged_at = (torch.full((plan.runs,), start, device=device) for start in (0, 0, -1))
+    kept, average = [part.clone() for part in state], [part.clone() for part in state]
+    best_step, moved_at = (torch.zeros(plan.runs, dtype=torch.long, device=device) for _ in range(2))
     steps, looks = [0], [best]
-    optimizer = Adam(plan.lr)
-    while steps[-1] < plan.steps:
-        chunk = min(LOOK_EVERY, plan.steps - steps[-1])
-        stream = Stream(batches(splits, plan.batch), generators, chunk, chunk)
-        loop = Loop(network, score, plan.read, optimizer, runs=plan.runs, steps=chunk)
-        outcome = fit(loop, stream)
-        new = (outcome.diverged_at.to(device) >= 0) & (diverged_at < 0)
-        diverged_at = torch.where(new, steps[-1] + outcome.diverged_at.to(device), diverged_at)
-
-        latest = copy()
-        average = [AVERAGE * old + (1 - AVERAGE) * now for old, now in zip(average, latest, strict=True)]
-        put(average)
-        looks.append(look(question, network, splits, plan))
-        steps.append(steps[-1] + chunk)
-        progress, better = looks[-1].shared > best.shared + TOLERANCE, looks[-1].surpasses(best, question.doubt)
-        for keep, now in zip(kept, average, strict=True):
-            keep[better] = now[better]
-        best = looks[-1].where(better, best)
-        best_step = torch.where(better, steps[-1], best_step)
-        moved_at = torch.where(progress & better, steps[-1], moved_at)
-        if bool(((steps[-1] - moved_at >= PATIENCE * LOOK_EVERY) | (diverged_at >= 0)).all()):
-            break
-        put(latest)
+    with tqdm(total=plan.steps, desc="training critics", unit="step", disable=None, leave=False, delay=PATIENT) as bar:
+        while steps[-1] < plan.steps:
+            chunk = min(LOOK_EVERY, plan.steps - steps[-1])
+            network.train()
+            for batch in Stream(batches(splits, plan.batch), generators, chunk, chunk):
+                loop.step(*(part.to(device) for part in batch))
+                bar.update()
+            network.eval()
+            latest = [part.clone() for part in state]
+            average = [AVERAGE * old + (1 - AVERAGE) * now for old, now in zip(average, latest, strict=True)]
+            put(average)
+            looks.append(look(question, network, splits, plan))
+            steps.append(steps[-1] + chunk)
+            progress, better = looks[-1].shared > best.shared + TOLERANCE, looks[-1].surpasses(best, question.doubt)
+            for keep, now in zip(kept, average, strict=True):
+                keep[better] = now[better]
+            best = looks[-1].where(better, best)
+            best_step = torch.where(better, steps[-1], best_step)
+            moved_at = torch.where(progress & better, steps[-1], moved_at)
+            if bool(((steps[-1] - moved_at >= PATIENCE * LOOK_EVERY) | ~loop.alive).all()):
+                break
+            put(latest)
     put(kept)
     history = {
         "step": np.array(steps),
         "validation": torch.stack([one.value for one in looks], 1).cpu().numpy(),
         "normalizer": torch.stack([one.normalizer for one in looks], 1).cpu().numpy(),
         "best_step": best_step.cpu().numpy(),
-        "diverged_at": diverged_at.cpu().numpy(),
+        "diverged_at": loop.diverged_at.cpu().numpy(),
         "fold": np.arange(plan.runs) % plan.folds,
     }
     return Trained(network, limits(question, network, splits, plan), history, idle & (best_step == 0))
@@ -293,7 +206,7 @@ def _choose_start(question: Question, network: QuadraticCritic | RatioCritic, sp
     for index, stacked in enumerate(zip(*candidates, strict=True), 1):
         for form, values in zip(network.forms(), zip(*stacked, strict=True), strict=True):
             form.copy_(torch.stack(values))
-        normalise = -question.score(network, *(part[:, :BLOCK] for part in rows)).log_mean_exp() + offset
+        normalise = offset - question.score(network, *(spread(part, BLOCK) for part in rows), block=LOOK_BLOCK).log_mean_exp()
         normalise = torch.where(normalise.isfinite(), normalise, 0.0)
         network.shift(normalise)
         value = look(question, network, splits, plan).shared
@@ -319,20 +232,21 @@ def read(question: Question, trained: Trained, rows: Sequence[Tensor], plan: Pla
     return scores.map(lambda values: values.unflatten(0, (plan.restarts, plan.folds)).mean(0))
 
 
-def pool(bound: str, reading: estimators.Reading) -> float:
-    """The value of all folds: Donsker-Varadhan of all their pairs together, or the mean of the bound's readings."""
-    if estimators.family(bound) == "mine":
-        return evaluation.micro_average(reading.joint_term.cpu(), reading.marginal_term.cpu())
-    return evaluation.macro_average(reading.estimate.cpu())
+def pool(readings: estimators.Reading, pooled: bool) -> float:
+    """The value of all folds: Donsker-Varadhan of all their pairs together, or the mean of the folds' values."""
+    if pooled:
+        return evaluation.micro_average(readings.joint_term.cpu(), readings.marginal_term.cpu())
+    return evaluation.macro_average(readings.estimate.cpu())
 
 
-def half_width(question: Question, scores: Scores, plan: Plan) -> float:
+def half_width(question: Question, scores: Scores, plan: Plan, gap: int = 0) -> float:
     """Student-t half width from the jackknife's pseudo-values: each fold without each tenth of its rows.
 
-    The folds' own differences are part of it.
+    The folds' own differences are part of it. Of a series the parts are stretches, and at least twice the gap.
     """
-    groups = min(GROUPS, scores.joint.shape[-1], scores.marginal.shape[-1])
-    whole = plan.read(scores).estimate
-    others = [plan.read(question.without(scores, group, groups)).estimate for group in range(groups)]
+    rows = min(scores.joint.shape[-1], scores.marginal.shape[-1])
+    groups = max(2, min(GROUPS, rows, rows // (2 * gap) if gap else GROUPS))
+    whole = plan.report(scores).estimate
+    others = [plan.report(question.without(scores, group, groups)).estimate for group in range(groups)]
     pseudo = groups * whole - (groups - 1) * torch.stack(others)
     return evaluation.student_t(pseudo.flatten().cpu().numpy()).half_width

@@ -4,12 +4,21 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor, inf
 
 from remi.estimation.columns import FEW, Column
-from remi.estimation.crossfit import LOOK_EVERY, Plan, Trained, pool
-from remi.estimation.questions import BLOCK
+from remi.estimation.crossfit import LOOK_EVERY, Trained, pool
+from remi.estimation.order import Memory
+from remi.estimation.plan import Plan
+from remi.estimation.questions import BLOCK, Question
 from remi.losses import Scores, estimators
+
+INFLATED = 1.5  # rows that count as one, from which on it is said
+HEAVY = 0.5  # share of a column's variance in a thousandth of its rows
+UNMET = 0.02  # share of P's rows where Q has none
+SELDOM = 0.9  # share of different values in a column whose values do not repeat by themselves
+Z = 1.645  # of a normal distribution, one-sided 5%
 
 
 def readings(held_out: Scores, seen: Scores, plan: Plan) -> dict[str, float]:
@@ -17,13 +26,13 @@ def readings(held_out: Scores, seen: Scores, plan: Plan) -> dict[str, float]:
     centre = held_out.log_mean_exp().mean()
     spread, share = _second_term(held_out)
     found = {
-        "training rows": pool(plan.bound, plan.read(seen)),
-        "Donsker-Varadhan": pool("mine", estimators.mine(held_out)),
-        "NWJ": pool("nwj", estimators.nwj(held_out.map(lambda t: t - centre + 1))),
+        "training rows": pool(plan.report(seen), plan.pooled),
+        "Donsker-Varadhan": pool(estimators.mine(held_out), True),
+        "NWJ": pool(estimators.nwj(held_out.map(lambda t: t - centre + 1)), False),
         "second term sd": float(spread.mean()) / math.sqrt(len(spread)),
         "largest share": float(share.max()) / len(share),
     }
-    return found | ({"InfoNCE": pool("infonce", estimators.infonce(held_out))} if held_out.rowwise else {})
+    return found | ({"InfoNCE": pool(estimators.infonce(held_out), False)} if held_out.rowwise else {})
 
 
 def _second_term(scores: Scores) -> tuple[Tensor, Tensor]:
@@ -37,8 +46,27 @@ def _second_term(scores: Scores) -> tuple[Tensor, Tensor]:
     return ((2 if scores.rowwise else 1) * squares).clamp_min(0).sqrt(), weights.amax(-1)
 
 
+def hidden(question: Question) -> float:
+    """The divergence, in nats, that rows show 19 times of 20 where it is linear, or any table of two discrete columns.
+
+        (z sqrt(2 f) + 2 z^2) / n,    z = 1.645, f the coefficients that there are
+
+    A likelihood-ratio test at 5% has that power there: 2 n times the divergence is the non-centrality of a chi-square with f
+    degrees of freedom, about normal. Less may be hidden in n rows.
+    """
+    rows = question.sizes[0] if len(question.sizes) == 1 else 1 / sum(1 / n for n in question.sizes)
+    return (Z * math.sqrt(2 * question.freedom) + 2 * Z**2) / rows
+
+
 def diagnose(
-    value: float, half: float, readings: Mapping[str, float], trained: Trained, plan: Plan, columns: Sequence[Column], rows: int
+    value: float,
+    half: float,
+    readings: Mapping[str, float],
+    trained: Trained,
+    plan: Plan,
+    columns: Sequence[Column],
+    rows: int,
+    unseen: float,
 ) -> Iterator[str]:
     """Reasons to doubt a value.
 
@@ -50,27 +78,39 @@ def diagnose(
         plan: how they were trained.
         columns: what they were trained on.
         rows: of the smallest sample.
+        unseen: what the rows could hide, see `hidden`.
 
     Yields:
         A sentence for each, with the number that raised it.
     """
     history = trained.history
+    gap = readings["training rows"] - value
     diverged = int((history["diverged_at"] >= 0).sum())
     if diverged:
         yield f"{diverged} of {plan.runs} critics diverged; what counts is their best look before that."
     if bool(trained.idle.all()):
-        yield f"No critic reads more than T = 0 does on its validation rows: {rows} rows show no dependence."
+        yield (
+            f"No critic reads more than T = 0 does on its validation rows: {rows} rows show no dependence, and could hide "
+            f"{unseen:.3f} nats of it."
+        )
     elif value + half < 0:
         yield (
             f"The value, {value:.3f}, is below 0 by more than its sampling error, {half:.3f}: the critics read less than T = 0 "
-            f"would, so that they were trained too little, or on too few rows."
+            f"would, so that they were trained too little, or on too few rows. It says nothing about the divergence."
         )
     elif value - half <= 0:
-        yield f"The value, {value:z.3f}, is within its sampling error of 0, {half:.3f}: no dependence is shown."
+        yield (
+            f"The value, {value:z.3f}, is within its sampling error of 0, {half:.3f}: no dependence is shown, and {unseen:.3f} "
+            f"nats of it could be hidden."
+        )
+    if readings.get("table", 0.0) > value + 2 * half + gap:
+        yield (
+            f"{rows} rows are few for the table of these columns, which reads {readings['table']:.3f} itself, too high: "
+            f"dependence up to that is not excluded."
+        )
     late = int((history["best_step"] >= history["step"][-1] - LOOK_EVERY).sum()) if len(history["step"]) > 1 else 0
     if history["step"][-1] >= plan.steps and late > plan.runs / 2:
         yield f"{late} of {plan.runs} critics were still improving at the last of {plan.steps} steps: the value may be low."
-    gap = readings["training rows"] - value
     if gap > max(half, 0.05 * abs(value)):
         yield (
             f"The critics read {readings['training rows']:.3f} on their training rows and {value:z.3f} on rows they have not "
@@ -97,8 +137,8 @@ def diagnose(
     high = max(others, key=lambda name: others[name])
     if others[high] - value > 2 * half + 0.02 * abs(value):
         yield f"The same held-out scores read {others[high]:.3f} as {high} and {value:z.3f} as {plan.bound}: the bounds disagree."
-    copies, by_chance = _repeats(columns)
-    if copies > max(rows / 100, 10 * by_chance):
+    copies = _copies(columns)
+    if copies > rows / 100:
         yield (
             f"{copies} of {rows} rows repeat another: if they are copies of it, critics have seen rows that they are read on, "
             f"and the value may be too high."
@@ -108,9 +148,56 @@ def diagnose(
         yield f"At most {FEW} different numbers in {', '.join(few)}: if they are codes, name them in discrete."
 
 
-def _repeats(columns: Sequence[Column]) -> tuple[int, float]:
-    """Rows that repeat another, and how many would if columns were independent."""
-    n, meet = len(columns[0].values), 1.0
+def doubts(columns: Sequence[Column], transform: str, remembered: Memory, plan: Plan) -> Iterator[str]:
+    """Reasons that lie in the rows themselves, whatever was read from them."""
+    rows = len(columns[0].values)
+    if not plan.series and remembered.inflation > INFLATED:
+        yield (
+            f"Rows that follow each other resemble each other, for about {remembered.length} rows: they count as one in "
+            f"{remembered.inflation:.1f}, and chance alone makes series look alike. If the order is time, ask with series=True; "
+            f"if the table was sorted, it says nothing, and shuffled rows give this value without this sentence."
+        )
     for column in columns:
-        meet *= float(np.square(np.unique(column.values, return_counts=True)[1] / n).sum())
-    return n - len(np.unique(np.stack([c.values for c in columns], 1), axis=0)), n * (n - 1) / 2 * meet
+        if transform != "rank" and not column.discrete:
+            squares = np.square((column.values - np.median(column.values)) / np.abs(column.values).max())
+            few = max(1, rows // 1000)
+            share = np.sort(squares)[-few:].sum() / squares.sum()
+            if share > HEAVY:
+                yield (
+                    f"{few} of {rows} rows carry {share:.0%} of the variance of {column.name}: its tails are heavy, and critics "
+                    f"see little of the rest; transform='rank' tames them."
+                )
+
+
+def unmet(samples: Sequence[tuple[Column, Column]]) -> Iterator[str]:
+    """Rows of P where Q has none: there the divergence is infinite, or as large as few rows of Q cannot say."""
+    for p, q in samples:
+        if p.discrete:
+            alone, what = ~np.isin(p.values, q.values), "levels that no row of q has"
+        else:
+            alone, what = (p.values < q.values.min()) | (p.values > q.values.max()), "values outside of all that q has"
+        if alone.mean() > UNMET:
+            yield (
+                f"{alone.mean():.0%} of p's rows have, in {p.name}, {what}: the divergence may be infinite, and the value says "
+                f"only that it is not small."
+            )
+
+
+def table_reading(question: Question) -> dict[str, float]:
+    """The plug-in value of the table of two discrete columns, which is biased upwards: what few rows per cell cannot exclude."""
+    levels = getattr(question, "levels", None)
+    if levels is None:
+        return {}
+    x, y = levels
+    wide = int(y.max()) + 1
+    shares = [torch.bincount(codes).double() / len(codes) for codes in (x, y, x * wide + y)]
+    first, second, both = (float(-torch.special.xlogy(share, share).sum()) for share in shares)
+    return {"table": first + second - both}
+
+
+def _copies(columns: Sequence[Column]) -> int:
+    """Rows that repeat another, where a column has hardly a value twice otherwise: few levels repeat by themselves."""
+    together = np.stack([np.unique(column.values, return_inverse=True)[1] for column in columns], 1)
+    different = np.unique(together, axis=0)
+    fresh = max(len(np.unique(values)) for values in different.T)
+    return len(together) - len(different) if fresh > SELDOM * len(different) else 0

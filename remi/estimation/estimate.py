@@ -8,8 +8,7 @@ slightly below zero is legal: it says that nothing was found.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,15 @@ from torch import nn
 from remi.estimation import columns
 from remi.estimation.columns import Array, Column
 from remi.estimation.copies import copies
-from remi.estimation.crossfit import Plan, half_width, pool, read, split, train
-from remi.estimation.diagnostics import diagnose, readings
+from remi.estimation.crossfit import half_width, pool, read, spread, train
+from remi.estimation.diagnostics import diagnose, doubts, hidden, readings, table_reading, unmet
+from remi.estimation.order import Memory, memory
+from remi.estimation.plan import Plan
 from remi.estimation.questions import Dependence, Difference, Question
+from remi.estimation.rows import split
+from remi.estimation.undisturbed import undisturbed
 from remi.extras import extra
-from remi.losses import family
+from remi.losses import NAMES, family
 from remi.training import loop
 
 if TYPE_CHECKING:
@@ -40,7 +43,8 @@ class Estimate:
     Args:
         value: the pooled held-out value of the bound; a lower bound, so slightly negative values are legal.
         interval: nominal 95%. Below the value it is sampling error; above it is sampling error and the distance to what
-            the critics read on their training rows, since a lower bound is low by about half of that.
+            the critics read on their training rows, since a lower bound is low by about half of that. Where nothing is shown it
+            reaches up to what so few rows could hide among so many features, see `hidden`; it never lies wholly below 0.
         diagnostics: reasons for doubt, each with the number that raised it; empty when there are none.
         history: "step" (looks,), and per critic (critics, looks) "validation", the bound on the validation rows, and
             "normalizer", there too; "best_step", "diverged_at" (-1: never) and "fold" (critics,).
@@ -70,6 +74,10 @@ class Estimate:
         return replace(
             self, value=self.value / math.log(2), interval=(low, high), readings=readings, history=history, unit="bits"
         )
+
+    def doubted(self, diagnostics: Iterable[str]) -> "Estimate":
+        """The same with more reasons for doubt."""
+        return replace(self, diagnostics=(*self.diagnostics, *diagnostics))
 
     def __float__(self) -> float:
         return self.value
@@ -140,10 +148,10 @@ def compare(estimates: Mapping[str, Estimate]) -> "tuple[Figure, pd.DataFrame]":
     figure = Figure(figsize=(5.5, 0.8 + 0.25 * len(rows)))
     axes = figure.subplots()
     axes.axvline(0, color=TRUTH, ls=":", lw=1.2)
-    for place, (name, value, low, high, doubts) in enumerate(rows):
+    for place, (name, value, low, high, count) in enumerate(rows):
         hue = PALETTE[family(estimates[name].settings["bound"])]
         axes.plot([low, high], [place, place], color=hue, lw=1.2)
-        axes.plot(value, place, color=hue, marker="o", ms=4, mfc="white" if doubts else hue)
+        axes.plot(value, place, color=hue, marker="o", ms=4, mfc="white" if count else hue)
     axes.set(xlabel=f"{next(iter(estimates.values())).unit}; a hollow point has diagnostics", ylim=(len(rows) - 0.5, -0.5))
     axes.set_yticks(range(len(rows)), list(estimates))
     return figure, pd.DataFrame(rows, columns=["name", "value", "low", "high", "diagnostics"])
@@ -164,6 +172,7 @@ def estimate_mi(
     steps: int = 2000,
     lr: float = 3e-3,
     device: str = "cpu",
+    series: bool = False,
     **options: Any,
 ) -> Estimate:
     """Mutual information of x and y, in nats, from paired rows.
@@ -186,6 +195,8 @@ def estimate_mi(
         steps: at most so many; training ends when the validation rows read no more for 500 steps.
         lr: Adam's.
         device: "cpu", "cuda" or "auto".
+        series: rows follow each other in time: folds are stretches with gaps between them, as long as rows remember each
+            other, and the interval is that of stretches.
         **options: of the bound, as in `estimators.get`; lam is 0.1 for the regularized ones.
 
     Raises:
@@ -195,11 +206,16 @@ def estimate_mi(
     sizes = [len(table[0][1]) for table in tables.values()]
     if sizes[0] != sizes[1]:
         raise ValueError(f"x and y must have as many rows; got {sizes[0]} and {sizes[1]}")
-    plan = Plan(bound, seed, folds, restarts, batch, steps, lr, _with_lam(bound, options))
-    described = columns.read(tables, discrete)
-    left, right = (columns.features(described[name], transform, _device(device)) for name in tables)
-    question = Dependence(left, right)
-    return _estimate(question, plan, critic, [*described["x"], *described["y"]], transform)
+    columns.same_order(x, y)
+    plan = _plan(bound, seed, folds, restarts, batch, steps, lr, options, series)
+    with undisturbed(where := _device(device), plan.seed, critic):
+        described = columns.read(tables, discrete)
+        left, right = described.values()
+        rows = [columns.features(side, transform, where) for side in (left, right)]
+        question = Dependence(rows[0], rows[1], _levels(left, right, where))
+        remembered, limit = memory(left, right), min(columns.entropy(left), columns.entropy(right))
+        found = _estimate(question, plan, critic, [*left, *right], transform, remembered, limit)
+    return found.doubted(doubts([*left, *right], transform, remembered, plan))
 
 
 def kl(
@@ -217,6 +233,7 @@ def kl(
     steps: int = 2000,
     lr: float = 1e-3,
     device: str = "cpu",
+    series: bool = False,
     **options: Any,
 ) -> Estimate:
     """Kullback-Leibler divergence KL(P || Q), in nats, from a sample of each.
@@ -238,6 +255,7 @@ def kl(
         steps: at most so many.
         lr: Adam's.
         device: "cpu", "cuda" or "auto".
+        series: both samples follow their time.
         **options: of the bound.
 
     Raises:
@@ -248,20 +266,39 @@ def kl(
     if names[0] != names[1]:
         raise ValueError(f"p and q must have the same columns; got {', '.join(names[0])} and {', '.join(names[1])}")
     sizes = [len(table[0][1]) for table in tables.values()]
-    if isinstance(bound, str) and bound in ("infonce", "reinfonce"):
+    plan = _plan(bound, seed, folds, restarts, batch, steps, lr, options, series)
+    if plan.family == "infonce":
         raise ValueError(f"bound must be one without rows of pairs for two samples, for example 'remine'; got {bound!r}")
-    plan = Plan(bound, seed, folds, restarts, batch, steps, lr, _with_lam(bound, options))
-    pooled = [(name, columns.joined(name, a, b)) for (name, a), (_, b) in zip(tables["p"], tables["q"], strict=True)]
-    described = columns.read({"p": pooled}, discrete)["p"]
-    rows = columns.features(described, transform, _device(device))
-    question = Difference(rows[: sizes[0]], rows[sizes[0] :])
-    return _estimate(question, plan, critic, described, transform)
+    with undisturbed(where := _device(device), plan.seed, critic):
+        pooled = [(name, columns.joined(name, a, b)) for (name, a), (_, b) in zip(tables["p"], tables["q"], strict=True)]
+        described = columns.read({"p": pooled}, discrete)["p"]
+        rows = columns.features(described, transform, where)
+        question = Difference(rows[: sizes[0]], rows[sizes[0] :])
+        samples = [column.parted(sizes[0]) for column in described]
+        remembered = max(memory([one for one, _ in samples]), memory([other for _, other in samples]))
+        found = _estimate(question, plan, critic, described, transform, remembered, math.inf)
+    return found.doubted([*doubts(described, transform, remembered, plan), *unmet(samples)])
+
+
+def _plan(
+    bound: Any, seed: int, folds: int, restarts: int, batch: int, steps: int, lr: float, options: Mapping[str, Any], series: bool
+) -> Plan:
+    """The plan; a loss may be written as it is printed."""
+    name = bound.lower() if isinstance(bound, str) and bound.lower() in NAMES else bound
+    return Plan(name, seed, folds, restarts, batch, steps, lr, _with_lam(name, options), series)
 
 
 def _with_lam(bound: object, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options, lam among them where the bound is regularized."""
     regularized = isinstance(bound, str) and bound.startswith("re")
     return {"lam": LAM, **options} if regularized else dict(options)
+
+
+def _levels(x: Sequence[Column], y: Sequence[Column], device: torch.device) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The levels of two discrete columns, where x and y are one each."""
+    if len(x) > 1 or len(y) > 1 or not (x[0].discrete and y[0].discrete):
+        return None
+    return torch.from_numpy(x[0].values).to(device), torch.from_numpy(y[0].values).to(device)
 
 
 def _device(name: object) -> torch.device:
@@ -273,38 +310,31 @@ def _device(name: object) -> torch.device:
     return found
 
 
-@contextmanager
-def _flush_denormals() -> Iterator[None]:
-    """Numbers below 1e-38 are 0 meanwhile: exp T of hopeless pairs would slow every step down."""
-    before = float(torch.tensor([1e-38]) / 10) == 0
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(before)
-
-
-def _estimate(question: Question, plan: Plan, critic: object, described: Sequence[Column], transform: str) -> Estimate:
+def _estimate(
+    question: Question, plan: Plan, critic: object, described: Sequence[Column], transform: str, remembered: Memory, limit: float
+) -> Estimate:
     """Split, train, read."""
+    question.series = plan.series
     generator = torch.Generator().manual_seed(plan.seed)
     device = question.samples[0].device
-    splits = [split(n, plan, generator).to(device) for n in question.sizes]
+    gap = remembered.length if plan.series else 0
+    splits = [split(n, plan, generator, gap).to(device) for n in question.sizes]
     network = question.network(plan.runs).to(device) if critic is None else copies(critic, question.samples, plan.runs)
-    with _flush_denormals():
-        trained = train(question, network, splits, plan)
-        held_out = read(question, trained, [part.held_out for part in splits], plan)
-        # the same rows for every restart of a fold: what it stops by is among them, a little
-        same = [part.train[: plan.folds, : part.held_out.shape[1]].repeat(plan.restarts, 1) for part in splits]
-        found = readings(held_out, read(question, trained, same, plan), plan)
-        value = pool(plan.bound, plan.read(held_out))
-        rows = min(question.sizes)
-        half = max(half_width(question, held_out, plan), 1.92 / rows)  # no likelihood ratio resolves less
-    gap = max(0.0, found["training rows"] - value)
+    trained = train(question, network, splits, plan)
+    held_out = read(question, trained, [part.held_out for part in splits], plan)
+    # the same rows for every restart of a fold: what it stops by is among them, a little
+    same = [spread(part.train[: plan.folds], part.held_out.shape[1]).repeat(plan.restarts, 1) for part in splits]
+    found = readings(held_out, read(question, trained, same, plan), plan) | table_reading(question)
+    value = min(pool(plan.report(held_out), plan.pooled), limit)
+    rows = min(question.sizes)
+    half = max(half_width(question, held_out, plan, gap), 1.92 / rows)  # no likelihood ratio resolves less
+    gained = max(0.0, found["training rows"] - value)
+    unseen = hidden(question) * remembered.inflation if value - half <= 0 else 0.0
     settings = {name: value for name, value in vars(plan).items() if name != "options"} | dict(plan.options)
     return Estimate(
         value,
-        (value - half, value + half + gap),
-        tuple(diagnose(value, half, found, trained, plan, described, rows)),
+        (value - half, max(value + half + gained, unseen, found.get("table", 0.0))),
+        tuple(diagnose(value, half, found, trained, plan, described, rows, unseen)),
         trained.history,
         found,
         tuple(column.words(transform) for column in described),

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from remi.estimation.ratios import Forms, QuadraticCritic, RatioCritic, dependence_starts, difference_start
+from remi.estimation.ratios import Forms, QuadraticCritic, RatioCritic
+from remi.estimation.starts import difference_start, gaussian_starts, table_starts
 from remi.losses import Scores
 
 BLOCK, LOOK_BLOCK = 512, 128  # rows of a score matrix when held-out rows are read, and at a look; more rows make more matrices
@@ -18,6 +19,7 @@ class Question(ABC):
 
     samples: tuple[Tensor, ...]  # tensors (n, d)
     sizes: tuple[int, ...]  # rows of each independent sample
+    series: bool = False  # rows follow each other in time: what is left out together lies together
     doubt: float = 0.0  # standard errors by which a look must be better to count
 
     @abstractmethod
@@ -34,7 +36,17 @@ class Question(ABC):
 
     @abstractmethod
     def without(self, scores: Scores, group: int, groups: int) -> Scores:
-        """The scores without every row i = group (modulo groups)."""
+        """The scores without every row i = group (modulo groups); of a series, without one of so many stretches."""
+
+    def _stay(self, n: int, group: int, groups: int) -> Tensor:
+        """(n,) False for the rows of one group."""
+        rows = torch.arange(n, device=self.samples[0].device)
+        return (rows * groups // n if self.series else rows % groups) != group
+
+    @property
+    @abstractmethod
+    def freedom(self) -> int:
+        """Coefficients of the simplest dependence, or difference, that there is to find: one per pair of features, or feature."""
 
     @abstractmethod
     def network(self, runs: int) -> "QuadraticCritic | RatioCritic":
@@ -51,6 +63,8 @@ class Dependence(Question):
 
     x: Tensor
     y: Tensor
+    levels: tuple[Tensor, Tensor] | None = None  # (n,) each, where x and y are one discrete column each
+    series: bool = False
 
     def __post_init__(self) -> None:
         self.samples, self.sizes = (self.x, self.y), (len(self.x),)
@@ -78,7 +92,7 @@ class Dependence(Question):
     def without(self, scores: Scores, group: int, groups: int) -> Scores:
         """A row goes with its column."""
         n, size = scores.marginal.shape[-2:]
-        stays = torch.arange(n, device=self.x.device) % groups != group
+        stays = self._stay(n, group, groups)
         columns = stays.view(-1, 1, size).expand(-1, size, size).reshape(n, size)
         return replace(
             scores,
@@ -91,9 +105,25 @@ class Dependence(Question):
         """Quadratic forms and networks."""
         return QuadraticCritic(self.x.shape[1], self.y.shape[1], runs)
 
+    @property
+    def freedom(self) -> int:
+        """Of a table, (levels of x - 1) (levels of y - 1)."""
+        return self.x.shape[1] * self.y.shape[1]
+
     def starts(self, *rows: Tensor) -> list[Forms]:
-        """Gaussian fits, with two ways to shrink the correlations."""
-        return dependence_starts(self.x[rows[0]], self.y[rows[0]])
+        """Gaussian fits and, for two discrete columns, tables."""
+        found = gaussian_starts(self.x[rows[0]], self.y[rows[0]])
+        if self.levels is None:
+            return found
+        sizes = [int(level.max()) + 1 for level in self.levels]
+        x, y = (level[rows[0]] for level in self.levels)
+        counts = torch.bincount(x * sizes[1] + y, minlength=sizes[0] * sizes[1]).view(*sizes)
+        features = []
+        for z, level, size in zip((self.x, self.y), self.levels, sizes, strict=True):
+            first = z.new_zeros(size, z.shape[1])
+            first[level] = z  # rows of one level are alike
+            features.append(first)
+        return found + table_starts(counts, *features)
 
 
 @dataclass
@@ -102,6 +132,7 @@ class Difference(Question):
 
     p: Tensor
     q: Tensor
+    series: bool = False
 
     def __post_init__(self) -> None:
         self.samples, self.sizes = (self.p,), (len(self.p), len(self.q))
@@ -121,10 +152,13 @@ class Difference(Question):
 
     def without(self, scores: Scores, group: int, groups: int) -> Scores:
         """Fewer rows of both: the samples are independent, so their errors add up."""
-        first, second = (
-            torch.arange(values.shape[-1], device=self.p.device) % groups != group for values in (scores.joint, scores.marginal)
-        )
+        first, second = (self._stay(values.shape[-1], group, groups) for values in (scores.joint, scores.marginal))
         return replace(scores, joint_mask=first, marginal_mask=second.unsqueeze(0))
+
+    @property
+    def freedom(self) -> int:
+        """A shift of each feature."""
+        return self.p.shape[1]
 
     def network(self, runs: int) -> RatioCritic:
         """A quadratic form and a network."""

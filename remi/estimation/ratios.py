@@ -1,6 +1,5 @@
-"""Critics that begin at the log-density ratio of Gaussians and learn what departs from it, a stack of runs at once."""
+"""Critics that begin at a log-density ratio in closed form and learn what departs from it, a stack of runs at once."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -14,11 +13,15 @@ PAIRS = 2**19  # scores of a stack at a time, which bounds the memory
 
 
 class QuadraticCritic(nn.Module):
-    """T(x, y) = x'My + x'Ax + y'By + f(x) . g(y) + a(x) + b(y) + h(x, y), a stack of runs.
+    """T(x, y) = x'My + x'Ax + y'By + x'c + y'd + f(x) . g(y) + a(x) + b(y) + h(x, y), a stack of runs.
 
-    The forms are the log-density ratio of Gaussians; the networks are what departs from it. For the separable ones all n^2
-    pairs cost one matrix product; h, small and on pairs, draws the edges that they blur.
+    The forms are the log-density ratio of Gaussians, or any table over the levels of two discrete columns; the networks are
+    what departs from it. For the separable ones all n^2
+    pairs cost one matrix product; h, small and on pairs, draws the edges that they blur. A critic that is `resting` has its
+    forms and its offset alone: the networks add nothing yet.
     """
+
+    resting = False
 
     def __init__(self, dim_x: int, dim_y: int, runs: int) -> None:
         super().__init__()
@@ -28,27 +31,36 @@ class QuadraticCritic(nn.Module):
         self.net_x = critics.mlp([dim_x, WIDTH, WIDTH, RANK + 1], runs=runs)
         self.net_y = critics.mlp([dim_y, WIDTH, WIDTH, RANK + 1], runs=runs)
         self.joined = critics.ConcatCritic(dim_x, dim_y, [JOINED, JOINED], runs=runs)
+        self.line_x = critics.Linear(dim_x, 1, bias=False, runs=runs)
+        self.line_y = critics.Linear(dim_y, 1, bias=False, runs=runs)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """(runs, n, dim_x) and (runs, n, dim_y) -> (runs, n): each x with its own y."""
         (f, a), (g, b) = self._halves(x, y)
-        return (f * g).sum(-1) + a + b + self.joined(x, y)
+        score = (f * g).sum(-1) + a + b
+        return score if self.resting else score + self.joined(x, y)
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """(runs, n, dim_x) and (runs, m, dim_y) -> (runs, n, m): row i is anchored at x_i."""
         (f, a), (g, b) = self._halves(x, y)
+        score = f @ g.transpose(-1, -2) + a.unsqueeze(-1) + b.unsqueeze(-2)
+        if self.resting:
+            return score
         rows = max(1, PAIRS // (len(y) * y.shape[-2]))
         joined = torch.cat([self.joined.matrix(part, y) for part in x.split(rows, -2)], -2)
-        return f @ g.transpose(-1, -2) + a.unsqueeze(-1) + b.unsqueeze(-2) + joined
+        return score + joined
 
     def _halves(self, x: Tensor, y: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         hidden_x, hidden_y = self.net_x(x), self.net_y(y)
         f, g = torch.cat([self.cross(x), hidden_x[..., :-1]], -1), torch.cat([y, hidden_y[..., :-1]], -1)
-        return (f, (x * self.own_x(x)).sum(-1) + hidden_x[..., -1]), (g, (y * self.own_y(y)).sum(-1) + hidden_y[..., -1])
+        a = (x * self.own_x(x)).sum(-1) + self.line_x(x).squeeze(-1) + hidden_x[..., -1]
+        b = (y * self.own_y(y)).sum(-1) + self.line_y(y).squeeze(-1) + hidden_y[..., -1]
+        return (f, a), (g, b)
 
     def forms(self) -> Forms:
-        """The quadratic part's coefficients, to be set by a start."""
-        return self.cross.weight.data, self.own_x.weight.data, self.own_y.weight.data
+        """The quadratic part's coefficients M, A, B, c and d, to be set by a start."""
+        parts = (self.cross, self.own_x, self.own_y, self.line_x, self.line_y)
+        return tuple(part.weight.data for part in parts)
 
     def begin(self, generators: Sequence[torch.Generator]) -> None:
         """Random networks that add nothing yet."""
@@ -69,6 +81,8 @@ class QuadraticCritic(nn.Module):
 
 class RatioCritic(nn.Module):
     """T(z) = z'Az + z'b + h(z), a stack of runs."""
+
+    resting = False
 
     def __init__(self, dim: int, runs: int) -> None:
         super().__init__()
@@ -94,59 +108,3 @@ class RatioCritic(nn.Module):
         """Add a constant (runs,) to T."""
         assert isinstance(self.net[-1].bias, Tensor)
         self.net[-1].bias.data[..., 0, 0] += amount
-
-
-def dependence_starts(x: Tensor, y: Tensor) -> list[Forms]:
-    """The log-density ratio of Gaussians with the sample's correlations, shrunk in two ways.
-
-    With canonical correlations s_k and whitened coordinates u, v,
-
-        T = sum_k  [s_k u_k v_k - s_k^2 (u_k^2 + v_k^2) / 2] / (1 - s_k^2).
-
-    Noise of size 1/sqrt(n) in each correlation adds up over all pairs of coordinates. James and Stein's factor suits
-    dependence spread over all of them; shrinking each singular value suits dependence in a few.
-
-    Returns:
-        (M, A, B) per way: T = x'My + x'Ax + y'By.
-
-    Source: Gavish and Donoho (2017) for the singular values.
-    """
-    x, y = x.double(), y.double()
-    n, small, large = len(x), *sorted((x.shape[1], y.shape[1]))
-    white_x, white_y = _whitening(x), _whitening(y)
-    u, s, vt = torch.linalg.svd(white_x @ ((x - x.mean(0)).T @ (y - y.mean(0)) / n) @ white_y, full_matrices=False)
-    stein = (1 - small * large / (n * s.square().sum()).clamp_min(1e-12)).clamp_min(0) * s
-    scaled = (s * math.sqrt(n / large)).clamp_min(1e-12)
-    ratio = small / large
-    above = ((scaled.square() - ratio - 1).square() - 4 * ratio).clamp_min(0).sqrt() / scaled
-    single = torch.where(scaled > 1 + math.sqrt(ratio), above, 0.0) * math.sqrt(large / n)
-    starts = []
-    for correlations in (stein, single):
-        rho = correlations.clamp(max=0.9999)
-        cross, own = rho / (1 - rho.square()), -rho.square() / (1 - rho.square()) / 2
-        left, right = white_x @ u, white_y @ vt.T
-        forms = (left * cross) @ right.T, (left * own) @ left.T, (right * own) @ right.T
-        starts.append(tuple(form.float() for form in forms))
-    return starts
-
-
-def difference_start(p: Tensor, q: Tensor) -> Forms:
-    """(A, b) of T = z'Az + z'b: the log-density ratio of two Gaussians with the samples' moments, up to a constant."""
-    (mean_p, inverse_p), (mean_q, inverse_q) = _gaussian(p.double()), _gaussian(q.double())
-    linear = inverse_p @ mean_p - inverse_q @ mean_q
-    return ((inverse_q - inverse_p) / 2).float(), linear.float().unsqueeze(-1)
-
-
-def _gaussian(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and inverse covariance."""
-    centred = z - z.mean(0)
-    covariance = centred.T @ centred / len(z)
-    ridge = 1e-3 * covariance.diagonal().mean() + 1e-12
-    return z.mean(0), torch.linalg.inv(covariance + ridge * torch.eye(len(covariance), dtype=z.dtype, device=z.device))
-
-
-def _whitening(z: Tensor) -> Tensor:
-    """Inverse square root of the covariance, for columns that may be copies of each other."""
-    centred = z - z.mean(0)
-    values, vectors = torch.linalg.eigh(centred.T @ centred / len(z))
-    return (vectors / (values.clamp_min(0) + 1e-4 * values.mean() + 1e-12).sqrt()) @ vectors.T
