@@ -50,6 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("x", "y"):
         estimate.add_argument(f"--{name}", nargs="+", required=True, metavar="COLUMN")
     estimate.add_argument("--discrete", nargs="+", default=[], metavar="COLUMN", help="columns of numbers that are codes")
+    estimate.add_argument("--series", action="store_true", help="rows follow each other in time")
+    estimate.add_argument("--sep", default=",", help="between cells, for example ';' or tab; a comma without this")
+    estimate.add_argument("--decimal", default=".", help="'.' or ','")
+    estimate.add_argument("--encoding", default="utf-8", help="for example utf-16 or latin-1")
+    estimate.add_argument("--na", nargs="*", metavar="WORD", help="what a cell without a value says; default: NA, NaN, NULL, ...")
     estimate.add_argument("--bound", default="remine", help="one of the losses")
     estimate.add_argument("--seed", type=int, default=0)
     estimate.add_argument("--bits", action="store_true", help="in bits")
@@ -199,15 +204,16 @@ def _readme(options: argparse.Namespace) -> None:
 
 
 def _estimate(options: argparse.Namespace) -> None:
-    from remi.estimation import estimate_mi
+    from remi.estimation import estimate_mi, read_csv
 
-    with extra("paper"):
-        import pandas as pd
-
-    try:
-        table = pd.read_csv(sys.stdin if options.file == "-" else options.file)
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"FILE must be CSV with a header; {options.file}: {' '.join(str(error).split())}") from None
+    written = {"\\t": "\t", "tab": "\t"}  # as a shell passes it
+    table = read_csv(
+        sys.stdin if options.file == "-" else options.file,
+        sep=written.get(options.sep, options.sep),
+        decimal=options.decimal,
+        encoding=options.encoding,
+        na=options.na,
+    )
     for name in ("x", "y"):
         unknown = [column for column in getattr(options, name) if column not in table]
         if unknown:
@@ -215,7 +221,20 @@ def _estimate(options: argparse.Namespace) -> None:
     both = set(options.x) & set(options.y)
     if both:
         raise ValueError(f"--x and --y must have no column in common; got {', '.join(sorted(both))}")
-    found = estimate_mi(table[options.x], table[options.y], bound=options.bound, seed=options.seed, discrete=options.discrete)
+    for column in (*options.x, *options.y):
+        if count := int(table[column].isna().sum()):
+            raise ValueError(
+                f"column {column!r} has no value in {count} of {len(table)} rows: leave these rows out; or, where such a cell "
+                f"is a level, name with --na what else says that there is no value (nothing: --na alone)"
+            )
+    found = estimate_mi(
+        table[options.x],
+        table[options.y],
+        bound=options.bound,
+        seed=options.seed,
+        discrete=options.discrete,
+        series=options.series,
+    )
     found = found.bits if options.bits else found
     print(json.dumps(found.as_dict(), indent=1) if options.json else found)
 

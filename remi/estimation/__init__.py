@@ -2,5 +2,6 @@
 
 from remi.estimation.columns import Array, normal_scores, standardize
 from remi.estimation.estimate import Estimate, compare, estimate_mi, kl
+from remi.estimation.files import read_csv
 
-__all__ = ["Array", "Estimate", "compare", "estimate_mi", "kl", "normal_scores", "standardize"]
+__all__ = ["Array", "Estimate", "compare", "estimate_mi", "kl", "normal_scores", "read_csv", "standardize"]

@@ -33,24 +33,38 @@ class AllPairs(nn.Module):
 
 
 class Copies(nn.Module):
-    """A stack of runs from one ordinary module; each run starts where the module stands, which stays as it is."""
+    """A stack of runs from one ordinary module; each run starts where the module stands, which stays as it is.
+
+    In training its parts are in the modes in which they were given; where rows are read, all are in evaluation mode, so that
+    Dropout draws nothing and BatchNorm takes what it has learned.
+    """
 
     def __init__(self, module: nn.Module, runs: int, device: torch.device) -> None:
         super().__init__()
         self.shell = [AllPairs(module)]  # a list hides it from `parameters()`
+        self.modes = [(part, part.training) for part in module.modules()]
         state = {name: p for name, p in self.shell[0].named_parameters() if p.requires_grad}
         self.names = list(state)
         self.stack = nn.ParameterList(p.detach().to(device, torch.float32).expand(runs, *p.shape).clone() for p in state.values())
         fixed = [*self.shell[0].named_parameters(), *self.shell[0].named_buffers()]
         rest = {name: value.detach() for name, value in fixed if name not in state}
-        self.fixed = [{name: value.to(device, copy=True) for name, value in rest.items()} for _ in range(runs)]
+        self.others = list(rest)
+        for index, value in enumerate(rest.values()):
+            self.register_buffer(f"other{index}", value.to(device).expand(runs, *value.shape).clone())
+
+    def train(self, mode: bool = True) -> "Copies":
+        """The modes in which the module was given, or evaluation."""
+        for part, given in self.modes:
+            part.training = given and mode
+        return self
 
     def forward(self, *inputs: Tensor, matrix: bool = False) -> Tensor:
         """(runs, n, ...) each -> (runs, n), or (runs, n, m)."""
         runs = []
-        for r, fixed in enumerate(self.fixed):
+        for r in range(inputs[0].shape[0]):
             own = {name: p[r] for name, p in zip(self.names, self.stack, strict=True)}
-            runs.append(torch.func.functional_call(self.shell[0], own | fixed, tuple(x[r] for x in inputs), {"matrix": matrix}))
+            rest = {name: self.get_buffer(f"other{index}")[r] for index, name in enumerate(self.others)}
+            runs.append(torch.func.functional_call(self.shell[0], own | rest, tuple(x[r] for x in inputs), {"matrix": matrix}))
         return torch.stack(runs)
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
@@ -70,7 +84,7 @@ def copies(critic: object, inputs: Sequence[Tensor], runs: int) -> Copies:
         critic = critics.SeparableCritic(*critic)
     if not isinstance(critic, nn.Module):
         raise ValueError(f"critic must be {wanted}; got {critic!r}")
-    stack = Copies(critic, runs, inputs[0].device)
+    stack = Copies(critic, runs, inputs[0].device).eval()
     if not stack.names:
         raise ValueError(f"critic must have parameters to train; got {type(critic).__name__} with none")
     shapes = " and ".join(str(tuple(z[:3].shape)) for z in inputs)

@@ -76,6 +76,28 @@ def limits(question: Question, network: nn.Module, splits: Sequence[Split], plan
     return within._replace(offset=within.apply(scores).log_mean_exp()) if plan.pooled else within
 
 
+@torch.no_grad()
+def tested(question: Question, network: nn.Module, splits: Sequence[Split], within: Limits) -> Limits:
+    """The limits with the offset of the validation rows, where it differs by more than its error from the training rows'.
+
+    A critic that has learned its training rows by heart has another offset elsewhere, and pooled folds would pay for it.
+    """
+    seen = within.apply(question.score(network, *(spread(part.validation, BLOCK) for part in splits), block=LOOK_BLOCK))
+    moved = seen.log_mean_exp()
+    return within._replace(offset=within.offset + torch.where(moved.abs() > 2 * second_term(seen)[0], moved, 0.0))
+
+
+def second_term(scores: Scores) -> tuple[Tensor, Tensor]:
+    """Standard deviation (runs,) of log mean exp, and the largest share of one pair in it.
+
+    The pairs of a matrix are as good as independent at the best critic, up to the swap of the two members (factor 2).
+    """
+    values = scores.marginal if scores.marginal_mask is None else scores.marginal.masked_fill(~scores.marginal_mask, -torch.inf)
+    weights = values.flatten(1).double().softmax(-1)
+    squares = weights.square().sum(-1) - 1 / weights.shape[-1]
+    return ((2 if scores.rowwise else 1) * squares).clamp_min(0).sqrt().to(scores.joint), weights.amax(-1)
+
+
 @dataclass(frozen=True)
 class Look:
     """What a stack of critics reads on its validation rows."""
@@ -192,7 +214,9 @@ def train(question: Question, network: nn.Module, splits: Sequence[Split], plan:
         "diverged_at": loop.diverged_at.cpu().numpy(),
         "fold": np.arange(plan.runs) % plan.folds,
     }
-    return Trained(network, limits(question, network, splits, plan), history, idle & (best_step == 0))
+    within = limits(question, network, splits, plan)
+    within = tested(question, network, splits, within) if plan.pooled else within
+    return Trained(network, within, history, idle & (best_step == 0))
 
 
 @torch.no_grad()

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, inf
 
 from remi.estimation.columns import FEW, Column
-from remi.estimation.crossfit import LOOK_EVERY, Trained, pool
+from remi.estimation.crossfit import LOOK_EVERY, Trained, pool, second_term
 from remi.estimation.order import Memory
 from remi.estimation.plan import Plan
 from remi.estimation.questions import BLOCK, Question
@@ -24,7 +23,7 @@ Z = 1.645  # of a normal distribution, one-sided 5%
 def readings(held_out: Scores, seen: Scores, plan: Plan) -> dict[str, float]:
     """What else the held-out scores say, and what the bound reads on the training rows, `seen`; in nats but for the share."""
     centre = held_out.log_mean_exp().mean()
-    spread, share = _second_term(held_out)
+    spread, share = second_term(held_out)
     found = {
         "training rows": pool(plan.report(seen), plan.pooled),
         "Donsker-Varadhan": pool(estimators.mine(held_out), True),
@@ -33,17 +32,6 @@ def readings(held_out: Scores, seen: Scores, plan: Plan) -> dict[str, float]:
         "largest share": float(share.max()) / len(share),
     }
     return found | ({"InfoNCE": pool(estimators.infonce(held_out), False)} if held_out.rowwise else {})
-
-
-def _second_term(scores: Scores) -> tuple[Tensor, Tensor]:
-    """Standard deviation (folds,) of log mean exp, and the largest share of one pair in it.
-
-    The pairs of a matrix are as good as independent at the best critic, up to the swap of the two members (factor 2).
-    """
-    values = scores.marginal if scores.marginal_mask is None else scores.marginal.masked_fill(~scores.marginal_mask, -inf)
-    weights = values.flatten(1).double().softmax(-1)
-    squares = weights.square().sum(-1) - 1 / weights.shape[-1]
-    return ((2 if scores.rowwise else 1) * squares).clamp_min(0).sqrt(), weights.amax(-1)
 
 
 def hidden(question: Question) -> float:
