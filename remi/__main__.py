@@ -117,6 +117,11 @@ def _sweep(options: argparse.Namespace) -> None:
     if todo:
         print(budget.budget(todo, runner.processes, runner.place), flush=True)
     store.fill(todo, runner)
+    if options.what in experiments.OWN:
+        with extra("paper"):
+            from remi.paper import own
+        table, where = own.folder(options.profile)
+        print(f"{table}\nin {where}")
 
 
 def _runner(options: argparse.Namespace) -> "Runner":

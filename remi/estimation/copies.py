@@ -50,7 +50,8 @@ class Copies(nn.Module):
         rest = {name: value.detach() for name, value in fixed if name not in state}
         self.others = list(rest)
         for index, value in enumerate(rest.values()):
-            self.register_buffer(f"other{index}", value.to(device).expand(runs, *value.shape).clone())
+            kind = torch.float32 if value.is_floating_point() else value.dtype
+            self.register_buffer(f"other{index}", value.to(device, kind).expand(runs, *value.shape).clone())
 
     def train(self, mode: bool = True) -> "Copies":
         """The modes in which the module was given, or evaluation."""

@@ -116,7 +116,7 @@ def _place(dataset: str) -> str:
 
 def caption(summary: pd.DataFrame, profile: str = "quick") -> str:
     """What the numbers are, for a reader who has the table only."""
-    place = " and ".join(_place(dataset) for dataset in BENCHMARKS if dataset in set(summary["dataset"]))
+    place = " and ".join(_place(dataset) for dataset in BENCHMARKS if dataset in set(summary["dataset"])) or "a folder of images"
     return (
         f"Table 2, profile {profile}: {place}. Mean ± half width of the Student-t 95% interval over {summary['n'].max()} seeds. "
         "MI estimate in nats: mean over the training batches of the last epoch, negative values counted as 0. "

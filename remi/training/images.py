@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from remi.extras import extra
+from remi.training import photographs
 
 SIDE = 224  # paper: to which images are resized
 CIFAR = {"cifar-10": 10, "cifar-100": 100}  # classes
@@ -36,7 +37,7 @@ class Images:
     def true_mi(self) -> float:
         """H(Y) of the training labels in nats: the true value of both benchmarks (Theorems 7 and 8)."""
         p = torch.bincount(self.train_labels, minlength=self.classes).double() / len(self.train_labels)
-        return float(-torch.special.xlogy(p, p).sum())
+        return float(0 - torch.special.xlogy(p, p).sum())  # 0 of one class, not -0
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -180,50 +181,34 @@ def _download(name: str, root: Path) -> Images:
 
 
 def read_folder(root: Path, name: str = "folder") -> Images:
-    """Two image folders, `root/train/<class>/*` and `root/test/<class>/*`, as torchvision's `ImageFolder` lists them.
+    """Two image folders, `root/train/<class>/*` and `root/test/<class>/*`, as `photographs` lists and reads them.
 
     Each split is put into a fixed random order: folders list one class after another, and a test batch of one class would have
     neither the statistics nor the pairs of a batch. Images that are not all of one size are resized to 224 x 224 on reading,
     by PIL, as the reference transform does.
 
     Raises:
-        ValueError: the two folders have different classes.
+        ValueError: the two folders have different classes or fewer than two, a file is no photograph of 8 bits, or all images
+            of a split are the same.
         OSError: a folder is missing or empty, or a file is not a whole image; the message names it.
     """
-    train, test = _listed(root / "train"), _listed(root / "test")
-    if train.classes != test.classes:
-        raise ValueError(f"{root / 'train'} and {root / 'test'} must have the same classes, got {train.classes}, {test.classes}")
-    listed = [*train.samples, *test.samples]
-    photographs = [_read(path) for path, _ in tqdm(listed, desc=f"reading {root}", unit="image", disable=None, leave=False)]
-    if len({photograph.size for photograph in photographs}) > 1:
-        photographs = [photograph.resize((SIDE, SIDE), resample=2) for photograph in photographs]  # 2: bilinear
-    pixels = torch.stack([torch.from_numpy(np.array(photograph)) for photograph in photographs]).movedim(-1, 1).contiguous()
+    (classes, train), (others, test) = photographs.listed(root / "train"), photographs.listed(root / "test")
+    if classes != others:
+        raise ValueError(f"{root / 'train'} and {root / 'test'} must have the same classes, got {classes}, {others}")
+    listed = [*train, *test]
+    bar = tqdm(listed, desc=f"reading {root}", unit="image", disable=None, leave=False)
+    read = [photographs.read(path) for path, _ in bar]
+    if len({photograph.size for photograph in read}) > 1:
+        read = [photograph.resize((SIDE, SIDE), resample=2) for photograph in read]  # 2: bilinear
+    pixels = torch.stack([torch.from_numpy(np.array(photograph)) for photograph in read]).movedim(-1, 1).contiguous()
     labels = torch.tensor([label for _, label in listed])
-    n = len(train.samples)
+    n = len(train)
+    for split, images in (("train", pixels[:n]), ("test", pixels[n:])):
+        if bool((images == images[0]).all()):
+            raise ValueError(f"{root / split} must hold images that differ; all {len(images)} are the same, pixel by pixel")
     orders = [torch.randperm(size, generator=torch.Generator().manual_seed(0)) for size in (n, len(listed) - n)]
     first, then = orders[0], n + orders[1]
-    return Images(name, len(train.classes), pixels[first], labels[first], pixels[then], labels[then])
-
-
-def _listed(split: Path) -> Any:
-    with extra("paper"):
-        from torchvision.datasets import ImageFolder
-
-    try:
-        return ImageFolder(str(split))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{split} must hold a folder of images per class: {error}") from None
-
-
-def _read(path: str) -> Any:
-    with extra("paper"):
-        from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except Exception as error:  # whatever a decoder says, it is about this file
-        raise OSError(f"{path} is not a whole image: {error}") from None
+    return Images(name, len(classes), pixels[first], labels[first], pixels[then], labels[then])
 
 
 def noise(name: str, size: int) -> Images:

@@ -94,7 +94,7 @@ WRONG = {
     "utf-16 without a mark": (
         written().encode("utf-16-le"),
         {},
-        "choose encoding, for example .*utf-16.*--encoding.*got 'utf-8'",
+        "choose encoding, for .*utf-16.*--encoding.*got 'utf-8'",
     ),
     "latin-1": (written().encode("latin-1"), {}, "line 2 is not utf-8; choose encoding"),
     "a comment above": ("# from the lab\n" + written(), {}, "line 1 is a comment"),

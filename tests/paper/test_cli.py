@@ -223,7 +223,8 @@ def test_a_place_that_is_not_there_is_one_line(arguments, named, empty_store, mo
     assert not empty_store.exists()
 
 
-def test_a_folder_of_images_can_be_swept(empty_store, monkeypatch, capsys):
+def test_a_folder_of_images_can_be_swept(empty_store, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(figures, "PRODUCTS", tmp_path / "figures")
     little = replace(images.noise("cifar-10", 60), classes=12)
     monkeypatch.setitem(images.DATASETS, "folder", lambda: little)
     monkeypatch.setattr(
@@ -233,6 +234,14 @@ def test_a_folder_of_images_can_be_swept(empty_store, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("0 of 150 runs done")
     monkeypatch.setattr(store, "fill", lambda wanted, runner: store.train(wanted[:2]))
     assert main(["sweep", "folder", "--profile", "desk"]) == 0
+    where = tmp_path / "figures/desk/folder"
+    said = capsys.readouterr().out
+    assert "Table 2, profile desk: a folder of images" in said
+    assert "benchmark, folder (12 classes, true MI" in said
+    assert said.endswith(f"in {where}\n")
+    names = {"table2.csv", "table2_summary.csv", "table2.md", "table2.tex", "table2.png", "table2.pdf"}
+    assert {path.name for path in where.iterdir()} == names
+    assert len((where / "table2.csv").read_text().splitlines()) == 3
     assert main(["status", "folder", "--profile", "desk"]) == 0
     assert "2 of 150 runs done" in capsys.readouterr().out
 
