@@ -1,152 +1,159 @@
-"""The report as one self-contained HTML page, built from a folder of products and the executed derivations.
+"""The report as one self-contained HTML page: what was found, then every figure and table with its reading and its verdicts.
 
-Text in products, notebooks and `deviations.md` is Markdown, which `prose` reads.
+Built from a folder of products, the notebooks' text and `deviations.md`; all of it is Markdown, which `prose` reads.
 """
 
 import base64
 import csv
 import io
 import json
+import math
 import re
-import struct
-import textwrap
 from collections import Counter
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
-from bs4 import BeautifulSoup, Tag
 from markupsafe import Markup
 from nbformat import NotebookNode
+from PIL import Image
 
 from remi.losses import LABELS
 from remi.paper.claims import CLAIMS, committed, of_the_paper
-from remi.paper.prose import SCROLL, inline, markdown
-from remi.paper.table2 import TASKS
-from remi.paper.verdicts import Verdict
+from remi.paper.experiments import PROFILES
+from remi.paper.prose import inline, markdown
+from remi.paper.table2 import TASKS, readable
+from remi.paper.verdicts import VERDICTS, Verdict
 
 ROOM = Path(__file__).parent
 Row = dict[str, str]
 
-VERDICTS = {"holds": "✓", "fails": "✗", "inconclusive": "≈", "undertrained": "…", "identity": "=", "untested": "–"}
-SECTIONS = {
-    "Section 3: instability": ("drift", "explode"),
-    "Section 4: regularization": ("target", "stable", "smile"),
-    "Theorems": ("thm", "average"),
-    "Section 5: experiments": ("gauss", "table2", "lambda"),
-    "Other": (),
-}
-PLACES = {claim.id: claim.figure for claim in CLAIMS}  # where a claim is shown again: a figure, a table or a derivation
-CHAPTERS = dict.fromkeys(("explode-4", "explode-5"), "derivation5")  # claims of a figure that a derivation judges as well
+MARKS = {"holds": "✓", "fails": "✗", "inconclusive": "≈", "undertrained": "…", "identity": "=", "untested": "–"}
+UNDECIDED = ("undertrained", "inconclusive", "untested")
+FIRST = ("fig1", "fig3", "fig5", "table2", "derivation5")  # the pictures of the first screen
+SUFFIXES = ("csv", "pdf", "json")  # of the files beside a picture
 SCALES = {
     "quick": "small enough for any laptop: the paper's settings in Figs. 1 to 5, a shorter Fig. 7, and handwritten digits in "
     "place of CIFAR in Fig. 6 and Table 2",
-    "desk": "the paper's settings in Figs. 1 to 5 and 7, and 10,000 images of CIFAR-10 in Fig. 6 and Table 2",
+    "desk": "the paper's settings in Figs. 1 to 5 and 7, and a part of CIFAR-10 in Fig. 6 and Table 2",
     "paper": "the size of the paper",
 }
 
 
 @dataclass(frozen=True)
-class Figure:
-    """What the page says about a figure before it has seen ours."""
+class Place:
+    """A figure, a table or a chapter of theorems: what is said of it before ours has been seen."""
 
     notebook: str  # the name of the product is its part before the first underscore
-    title: str
-    published: str  # what the paper's figure shows
+    says: str  # what the paper claims with it
+    published: str = ""  # what the paper's figure shows
+    also: tuple[str, ...] = ()  # claims of another place that it judges as well
 
     @property
     def stem(self) -> str:
         """The name of its product."""
         return self.notebook.split("_")[0]
 
+    @property
+    def label(self) -> str:
+        """Derivation 2 for derivation2, Fig. 3 for fig3."""
+        return re.sub(r"^(fig)?\D*", lambda found: "Fig. " if found[1] else f"{found[0].capitalize()} ", self.stem)
 
-FIGURES = (
-    Figure(
+    @property
+    def picture(self) -> str:
+        """The product that shows it."""
+        return "table2_slopes" if self.stem == "table2" else self.stem
+
+
+PLACES = (
+    Place(
         "fig1_drift",
-        "The terms of the loss at batch 100",
+        "MINE drifts, NWJ does not",
         "MINE stays at the true 2.77 nats while its two terms sink together, the first from 4 to 0.7, the second from 1 to −2.5. "
         "NWJ's first term stays near 3.7; its second, drawn by another formula than its label says "
         "([deviation 2](#deviation-2)), scatters between −1 and 9.",
     ),
-    Figure(
+    Place(
         "fig2_critic_outputs",
-        "The critic's outputs at batch 100",
+        "the critic separates the pairs and keeps moving",
         "the critic keeps pairs on and off the diagonal apart under both losses. Under MINE both clouds sink, from 4 to 0.7 and "
         "from 0 to −10; under NWJ they level at 3.6 and −4.",
     ),
-    Figure(
+    Place(
         "fig3_explosion",
-        "Batch 32: the losses explode",
+        "both explode at batch 32",
         "at batch 32 MINE's estimate fills the whole panel from step 400 on and its outputs fall to −40 and −100, still apart. "
         "NWJ spikes throughout and ends near step 2,300 with values that are not finite ([deviation 19](#deviation-19)).",
     ),
-    Figure(
+    Place(
         "fig4_target",
-        "ReMINE goes where its target says",
+        "ReMINE goes where C* says",
         "for each of five targets from −5 to 5 the second term lies on the target, and the estimate on the true value.",
     ),
-    Figure(
+    Place(
         "fig5_regularized",
-        "Batch 32, regularized",
+        "the twins stay put at batch 32",
         "ReMINE and ReNWJ stay in level bands where Fig. 3 exploded, outputs between −6 and 7; ReNWJ's second term still spikes "
         "to 10 now and then.",
     ),
-    Figure(
+    Place(
         "fig6_lambda",
-        "The weight of the regularizer",
+        "what the weight lambda does",
         "in the contrastive benchmark, on CIFAR-10 and CIFAR-100, the estimate and the test accuracy of each regularized loss "
         "for the weights 0.1, 0.01 and 0.001.",
     ),
-    Figure(
+    Place(
         "fig7_staircase",
-        "The Gaussian staircase",
+        "the twins follow a staircase of true values",
         "original MINE and SMILE blow up after about 8,000 steps, InfoNCE saturates at log 64 = 4.16, NWJ and TUBA get noisier "
         "with every level, and JS lies near 0, where another quantity is drawn ([deviation 5](#deviation-5)). The regularized "
         "losses follow the truth.",
     ),
+    Place("table2_benchmarks", "better losses, and rescued ones"),
+    Place("derivation1_dual_representations", "the regularizer costs nothing (Theorem 1)"),
+    Place("derivation2_samples", "how many samples (Theorems 2 to 4)"),
+    Place("derivation3_drift", "variance and averages under drift (Theorems 5 and 6)"),
+    Place("derivation4_benchmarks", "the benchmarks' true values (Theorems 7 and 8)"),
+    Place("derivation5_explosion", "left open: why the losses explode", also=("explode-4", "explode-5")),
 )
 
 
 @dataclass(frozen=True)
-class Chapter:
-    """An executed derivation as the page shows it: its text and what its cells print, without their code."""
+class Section:
+    """A place as the page shows it; the texts are the notebook's."""
 
-    notebook: str
-    stem: str
+    place: Place
     title: Markup
-    parts: Sequence[Markup]
+    lead: Markup
+    reading: Markup
+    differs: Markup
+    picture: dict[str, Any]
+    record: dict[str, Any]
+    files: Sequence[str]
 
-    @property
-    def label(self) -> str:
-        """How the page refers to it."""
-        return _label_of(self.stem)
 
-
-def build(products: Path, profile: str, derivations: Mapping[str, NotebookNode] | None = None) -> str:
+def build(products: Path, profile: str, notebooks: Mapping[str, NotebookNode]) -> str:
     """The page as HTML: no script, no request, the same bytes for the same products.
 
     Args:
         products: the folder with `figN.png`, `figN.json`, the tables and `claims.csv`.
         profile: the scale that the page says it shows.
-        derivations: the executed notebooks that become chapters, by name and in order.
+        notebooks: by name, one for each of `PLACES`.
 
     Raises:
-        ValueError: a product is missing or cannot be read, a verdict is unknown, a notebook has no title, or a formula cannot
-            be converted.
+        ValueError: a product or a notebook is missing or cannot be read, a verdict is unknown, a notebook has no title, or a
+            formula cannot be converted.
     """
-    judged = _judged(products, profile)
+    _bytes(products / "claims.csv")  # the profile's own must be there
+    root = products.parent if products.name == profile else products
+    judged = committed(root)
     claims = [_claim(row) for row in judged.to_dict("records")]
-    figures = [
-        (figure, _record(products / f"{figure.stem}.json"), _png(_bytes(path := products / f"{figure.stem}.png"), str(path)))
-        for figure in FIGURES
-    ]
-    table2, record2 = _text(products / "table2.md"), _record(products / "table2.json")
-    shown = {image["uri"]: figure.stem for figure, _, image in figures}
-    places = {*shown.values(), "table2", *(name.split("_")[0] for name in derivations or {})}
-    chapters = [_chapter(name, notebook, products, places, shown) for name, notebook in (derivations or {}).items()]
+    sections = [_section(place, notebooks, products) for place in PLACES]
+    homes = {claim.id: claim.figure for claim in CLAIMS}
+    every = {name: where for name in PROFILES if (where := root / ("" if name == "quick" else name)).is_dir()}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ROOM / "templates"),
         autoescape=True,
@@ -155,28 +162,34 @@ def build(products: Path, profile: str, derivations: Mapping[str, NotebookNode] 
         lstrip_blocks=True,
     )
     environment.filters["inline"] = inline
-    made = [
-        *((figure.stem, record) for figure, record, _ in figures),
-        ("table2", record2),
-        *((chapter.stem, _record(products / f"{chapter.stem}.json")) for chapter in chapters),
-    ]
+    papers = [_claim(row) for row in of_the_paper(judged).to_dict("records")]
     page: str = environment.get_template("report.html.j2").render(
         profile=profile,
         scale=SCALES.get(profile, ""),
-        verdicts=VERDICTS,
+        font=base64.b64encode(_bytes(ROOM / "templates" / "mathematics.woff")).decode(),
+        marks=MARKS,
         count=count(judged),
-        sections={title: members for title in SECTIONS if (members := [c for c in claims if _section(c["id"]) == title])},
-        claims_of=lambda place: [claim for claim in claims if PLACES.get(claim["id"], "").startswith(place)],
-        chapter_of=lambda claim: next((chapter for chapter in chapters if _judges(chapter, claim["id"])), None),
-        figures=figures,
+        judged={name: _verdicts(where / "claims.csv") for name, where in every.items() if (where / "claims.csv").is_file()},
+        failing=[claim for claim in papers if claim["verdict"] == "fails"],
+        undecided={
+            word: (VERDICTS[word], members)
+            for word in UNDECIDED
+            if (members := [claim for claim in papers if claim["verdict"] == word])
+        },
+        known={claim["id"] for claim in claims},
+        claims_of=lambda stem: [claim for claim in claims if homes.get(claim["id"], "") == stem],
+        sections=sections,
+        first=[
+            (section, _png(products / f"{section.place.picture}.png", width=360))
+            for section in sections
+            if section.place.stem in FIRST
+        ],
         table1=markdown(_text(products / "table1.md")),
-        table2=markdown(table2),
-        caption2="" if (caption := str(record2.get("caption", "")))[:40] in table2.replace("\\", "") else caption,
-        blocks=_blocks(_rows(products / "table2_summary.csv")),
-        deviations=markdown(_text(ROOM / "deviations.md"), anchor="deviation"),
-        chapters=chapters,
-        linked=lambda part: _linked(part, claims),
-        made=[_made(name, record) for name, record in made],
+        table2=markdown(_text(products / "table2.md")),
+        columns=[*(numbers := _numbers(every)), "published"],
+        blocks=_blocks(numbers),
+        deviations=_linked(markdown(_text(ROOM / "deviations.md"), anchor="deviation"), claims),
+        made=[_made(section.place.stem, section.record) for section in sections],
     )
     return page
 
@@ -188,12 +201,52 @@ def count(judged: pd.DataFrame) -> str:
     """The verdicts on the paper's claims in one sentence."""
     found = Counter(of_the_paper(judged).verdict)
     parts = []
-    for name in (name for name in VERDICTS if found[name] or name in ("holds", "fails")):
+    for name in (name for name in MARKS if found[name] or name in ("holds", "fails")):
         one, many = VERBS.get(name, (f"is {name}", f"are {name}"))
         parts.append(f"{found[name]} {one if found[name] == 1 else many}")
     others = len(judged) - found.total()
     rest = f" {others} more {'is' if others == 1 else 'are'} about the released code or our own." if others else ""
     return f"Of {found.total()} statements of the paper, {', '.join(parts[:-1])} and {parts[-1]}.{rest}"
+
+
+# Notebooks
+
+
+def _section(place: Place, notebooks: Mapping[str, NotebookNode], products: Path) -> Section:
+    if place.notebook not in notebooks:
+        raise ValueError(f"the report needs the notebook {place.notebook}; got {', '.join(notebooks) or 'none'}")
+    cells = notebooks[place.notebook].cells
+    title, _, lead = cells[0].source.partition("\n")
+    if cells[0].cell_type != "markdown" or not title.startswith("# "):
+        raise ValueError(f"{place.notebook}: the first cell must begin with a title, '# ...'")
+    stems = {other.stem for other in PLACES}
+    try:
+        read, differs = _reading(cells)
+        lead, read, differs = (markdown(text, places=stems) for text in (lead.partition("*Cost")[0], read, differs))
+        return Section(
+            place,
+            inline(title[2:]),
+            lead,
+            read,
+            differs,
+            _png(products / f"{place.picture}.png"),
+            _record(products / f"{place.stem}.json"),
+            [name for suffix in SUFFIXES if (products / (name := f"{place.stem}.{suffix}")).is_file()],
+        )
+    except ValueError as error:
+        raise ValueError(f"{place.notebook}: {error}") from None
+
+
+def _reading(cells: Sequence[NotebookNode]) -> tuple[str, str]:
+    """What the notebook says right below its picture, and in its section on the differences from the paper.
+
+    A last paragraph that ends in a colon belongs to the cell below it, which the page does not show.
+    """
+    saves = [k for k, cell in enumerate(cells) if cell.cell_type == "code" and "figures.save" in cell.source]
+    texts = [cell.source for cell in cells[saves[0] + 1 :] if cell.cell_type == "markdown"] if saves else []
+    differs = re.search(r"^## Where this differs from the paper\n(.*?)(?=^## |^\*\*Try next|\Z)", "\n\n".join(texts), re.S | re.M)
+    reading = re.split(r"^## ", texts[0], flags=re.M)[0] if texts else ""
+    return re.sub(r"\n\n[^\n]*:\s*\Z", "", reading), differs[1] if differs else ""
 
 
 # Products
@@ -209,11 +262,6 @@ def _bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _rows(path: Path) -> list[Row]:
-    rows = csv.DictReader(io.StringIO(_text(path), newline=""))
-    return [{key: value or "" for key, value in row.items() if key} for row in rows]
-
-
 def _record(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(_text(path)))
@@ -221,65 +269,69 @@ def _record(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no JSON object: {error}") from None
 
 
-def _png(content: bytes, name: str) -> dict[str, Any]:
-    """A PNG image as a data URI, with its size in pixels."""
-    if content[:8] != b"\x89PNG\r\n\x1a\n" or len(content) < 24:
-        raise ValueError(f"{name} is no PNG image")
-    width, height = struct.unpack(">II", content[16:24])
-    return {"uri": f"data:image/png;base64,{base64.b64encode(content).decode()}", "width": width, "height": height}
-
-
-def _judged(products: Path, profile: str) -> pd.DataFrame:
-    """The verdicts from the largest profile that could judge, of those beside the products."""
-    _bytes(products / "claims.csv")  # the profile's own must be there
-    return committed(products.parent if products.name == profile else products)
+def _png(path: Path, width: int | None = None) -> dict[str, Any]:
+    """A PNG image as a data URI, with its size in pixels; made smaller when a width is given."""
+    content = _bytes(path)
+    try:
+        image: Image.Image = Image.open(io.BytesIO(content), formats=["PNG"])
+    except OSError:
+        raise ValueError(f"{path} is no PNG image") from None
+    if width and image.width > width:
+        image = image.convert("RGB").resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+        image.quantize(64).save(smaller := io.BytesIO(), "PNG", optimize=True)
+        content = smaller.getvalue()
+    uri = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    return {"uri": uri, "width": image.width, "height": image.height}
 
 
 def _claim(row: Mapping[Hashable, Any]) -> Row:
     claim = {field.name: str(row.get(field.name, "")) for field in fields(Verdict)}
-    if claim["verdict"] not in VERDICTS:
-        allowed = ", ".join(VERDICTS)
+    if claim["verdict"] not in MARKS:
+        allowed = ", ".join(MARKS)
         raise ValueError(f"claims.csv: the verdict of {claim['id']!r} must be one of {allowed}; got {claim['verdict']!r}")
     return claim
 
 
-def _section(claim: str) -> str:
-    return next((title for title, kinds in SECTIONS.items() if claim.split("-")[0] in kinds), "Other")
+def _verdicts(path: Path) -> dict[Hashable, str]:
+    return pd.read_csv(path, keep_default_na=False).set_index("id").verdict.to_dict()
 
 
-def _judges(chapter: Chapter, claim: str) -> bool:
-    return chapter.stem in (PLACES.get(claim), CHAPTERS.get(claim))
-
-
-def _linked(page: Markup, claims: Collection[Row]) -> Markup:
+def _linked(page: Markup, claims: Sequence[Row]) -> Markup:
     """The same text, with every mention of a claim linked to its row; tags stay as they are."""
-    if not claims:
-        return page
-    names = "|".join(sorted((re.escape(claim["id"]) for claim in claims), key=len, reverse=True))
+    names = "|".join(sorted((re.escape(claim["id"]) for claim in claims), key=len, reverse=True)) or "(?!)"
     link = r'<a href="#claim-{0}">{0}</a>'
     return Markup(re.sub(rf"<[^>]*>|(?<![\w-])({names})(?![\w-])", lambda m: link.format(m[1]) if m[1] else m[0], str(page)))
 
 
-def _blocks(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Table 2 beside the published numbers: by task and data set, a row of printed values per cell."""
-    blocks: dict[str, list[Row]] = {}
-    for row in rows:
-        title = f"{TASKS.get(row.get('task', ''), row.get('task', ''))}, {row.get('dataset', '').replace('-', ' ')}"
-        title += f": the truth is {_number(row['true_mi'])}" if row.get("true_mi") else ""
-        blocks.setdefault(title, []).append(
-            {
-                "label": _label(row.get("loss", ""), row.get("variant", "")),
-                "lam": row.get("lam", ""),
-                "finite": f"{row['n_ok']}/{row['n']}" if row.get("n_ok") and row.get("n") else "",
-                "closed_form": _number(row.get("closed_form", "")),
-                **{
-                    f"{who}{what}": _interval(row.get(f"{who}{what}_mean", ""), row.get(f"{who}{what}_ci95", ""))
-                    for who in ("", "published_")
-                    for what in ("mi", "accuracy")
-                },
-            }
-        )
-    return blocks
+# Table 2, of every profile
+
+
+def _numbers(every: Mapping[str, Path]) -> dict[str, list[Row]]:
+    """The rows of `table2_summary.csv`, by profile."""
+    found = {name: where / "table2_summary.csv" for name, where in every.items()}
+    _bytes(next(iter(found.values())))
+    return {name: list(csv.DictReader(io.StringIO(_text(path), newline=""))) for name, path in found.items() if path.is_file()}
+
+
+def _blocks(numbers: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Row]]:
+    """Table 2 beside the published numbers: by task and number of classes, a row of printed values per loss and variant."""
+    blocks: dict[str, dict[str, Row]] = {}
+    names: dict[str, list[str]] = {}
+    for profile, rows in numbers.items():
+        for row in rows:
+            classes = round(math.exp(float(row["true_mi"])))
+            title = f"{TASKS.get(row['task'], row['task'])}, {classes} classes: the truth is {math.log(classes):.3f}"
+            label = _label(row["loss"], row["variant"])
+            line = blocks.setdefault(title, {}).setdefault(label, {})
+            if (name := f"{profile}: {readable(row['dataset'])}") not in names.setdefault(title, []):
+                names[title].append(name)
+            finite = "" if row["n_ok"] == row["n"] else f" ({row['n_ok']}/{row['n']})"
+            unsettled = " …" if row.get("settled") and float(row["settled"]) < float(row["n"]) else ""
+            line["closed form"] = _number(row["closed_form"])
+            for what, mark in (("mi", finite + unsettled), ("accuracy", "")):
+                line[f"{profile} {what}"] = _interval(row[f"{what}_mean"], row[f"{what}_ci95"]) + mark
+                line[f"published {what}"] = _interval(row[f"published_{what}_mean"], row[f"published_{what}_ci95"])
+    return {f"{title} ({'; '.join(names[title])})": lines for title, lines in blocks.items()}
 
 
 def _label(loss: str, variant: str) -> str:
@@ -307,71 +359,3 @@ def _made(name: str, record: dict[str, Any]) -> Row:
     }
     found["versions"] += [f"remi {record['version']}"] if "version" in record else []
     return {"name": name} | {key: ", ".join(dict.fromkeys(map(str, values))) for key, values in found.items()}
-
-
-# Derivations
-
-PRE = Markup("<pre>{}</pre>\n")
-CELL, ROW = Markup("<{0}>{1}</{0}>"), Markup("<tr>{}</tr>")
-TABLE = Markup("<table><thead>{thead}</thead><tbody>{tbody}</tbody></table>")
-FIGURE = Markup(
-    '<figure>\n<div class="card"><img src="{uri}" width="{width}" height="{height}" alt="{alt}"></div>\n{caption}</figure>\n'
-)
-
-
-def _chapter(name: str, notebook: NotebookNode, products: Path, places: Collection[str], shown: dict[str, str]) -> Chapter:
-    """A notebook without its code; a picture that `shown` has already is only named."""
-    stem = name.split("_")[0]
-    first, *rest = notebook.cells
-    title, _, text = first.source.partition("\n")
-    if first.cell_type != "markdown" or not title.startswith("# "):
-        raise ValueError(f"{name}: the first cell must begin with a title, '# ...'")
-    try:
-        parts = [markdown(text, places=places)]
-        for cell in rest:
-            if cell.cell_type == "markdown":
-                parts.append(markdown(cell.source, places=places))
-            parts += [_output(output, stem, products, shown) for output in cell.get("outputs", ())]
-        return Chapter(name, stem, inline(title[2:]), parts)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-
-
-def _output(output: NotebookNode, stem: str, products: Path, shown: dict[str, str]) -> Markup:
-    """What a cell shows: printed text, a picture, or the text of its tables."""
-    data = output.get("data", {})
-    if "image/png" in data:
-        return _picture(base64.b64decode(data["image/png"]), stem, products, shown)
-    tables = [_table(found) for found in BeautifulSoup(data.get("text/html", ""), "html.parser").find_all("table")]
-    if tables:
-        return Markup("").join(tables)
-    text = output.text if output.get("name") == "stdout" else data.get("text/plain", "")
-    return PRE.format(textwrap.dedent(text.rstrip())) if text.strip() else Markup("")
-
-
-def _table(table: Tag) -> Markup:
-    """The text of an HTML table, and nothing else of it, as a table of ours."""
-    parts = {"thead": Markup(""), "tbody": Markup("")}
-    for row in table.find_all("tr"):
-        cells = [CELL.format(cell.name, cell.get_text(" ", strip=True)) for cell in row.find_all(("th", "td"))]
-        parts["thead" if row.find_parent("thead") else "tbody"] += ROW.format(Markup("").join(cells))
-    return Markup(SCROLL).format(TABLE.format(**parts))
-
-
-def _picture(content: bytes, stem: str, products: Path, shown: dict[str, str]) -> Markup:
-    image = _png(content, "a picture")
-    if where := shown.get(image["uri"]):
-        return Markup('<p>The picture is in <a href="#{}">{}</a>.</p>\n').format(where, _label_of(where))
-    shown[image["uri"]] = stem
-    own = content == _bytes(products / f"{stem}.png")
-    caption = _record(products / f"{stem}.json").get("caption", "") if own else ""
-    return FIGURE.format(
-        **image,
-        alt=f"Picture of {_label_of(stem)}",
-        caption=caption and Markup("<figcaption>{}</figcaption>\n").format(inline(caption)),
-    )
-
-
-def _label_of(stem: str) -> str:
-    """Derivation 2 for derivation2, Fig. 3 for fig3."""
-    return re.sub(r"^(fig)?\D*", lambda found: "Fig. " if found[1] else f"{found[0].capitalize()} ", stem)

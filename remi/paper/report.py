@@ -66,26 +66,8 @@ def assemble(profile: str) -> None:
     figures.write(where / "table1.csv", first.to_csv(index=False, lineterminator="\n"))
     figures.write(where / "table1.md", typeset.table1_markdown(first))
     figures.write(where / "table1.tex", typeset.table1_tex(first))
-    derivations = sorted(notebooks.NOTEBOOKS.glob("derivation*.ipynb"))
-    chapters = {path.stem: nbformat.read(notebooks.EXECUTED / profile / path.name, as_version=4) for path in derivations}
-    figures.write(where / "report.html", page.build(where, profile, chapters))
-
-
-ROWS = (  # stem, what the paper claims with it
-    ("fig1", "MINE drifts, NWJ does not"),
-    ("fig2", "the critic separates the pairs and keeps moving"),
-    ("fig3", "both explode at batch 32"),
-    ("fig4", "ReMINE goes where C* says"),
-    ("fig5", "the twins stay put at batch 32"),
-    ("fig6", "what the weight lambda does"),
-    ("fig7", "the twins follow a staircase of true values"),
-    ("table2", "better losses, and rescued ones"),
-    ("derivation1", "the regularizer costs nothing (Theorem 1)"),
-    ("derivation2", "how many samples (Theorems 2 to 4)"),
-    ("derivation3", "variance and averages under drift (Theorems 5 and 6)"),
-    ("derivation4", "the benchmarks' true values (Theorems 7 and 8)"),
-    ("derivation5", "left open: why the losses explode"),
-)
+    told = {path.stem: nbformat.read(path, as_version=4) for path in notebooks.found()}
+    figures.write(where / "report.html", page.build(where, profile, told))
 
 
 def readme() -> None:
@@ -107,12 +89,12 @@ def _verdicts() -> list[str]:
         "| | the paper says | notebook | product | training | claims of the paper that hold |",
         "|---|---|---|---|---|---|",
     ]
-    for stem, statement in ROWS:
-        (notebook,) = notebooks.NOTEBOOKS.glob(f"{stem}_*.ipynb")
+    for place in page.PLACES:
+        stem = place.stem
         mine = verdicts[verdicts.id.isin([claim.id for claim in claims.CLAIMS if claim.figure == stem])]
         lines.append(
-            f"| {stem} | {statement} | [{notebook.stem}](notebooks/{notebook.name}) | [figures/{stem}.png](figures/{stem}.png) "
-            f"| {_minutes(stem)} | {score(mine)} |"
+            f"| {stem} | {place.says} | [{place.notebook}](notebooks/{place.notebook}.ipynb) "
+            f"| [figures/{stem}.png](figures/{stem}.png) | {_minutes(stem)} | {score(mine)} |"
         )
     return lines
 
