@@ -6,7 +6,7 @@ REMI := $(BIN)/python -m remi
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help paper test lab verify bench notebooks readme calibration lock audit clean distclean
+.PHONY: help paper test lab site verify bench notebooks readme calibration lock audit clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,14 @@ test: .venv/.ready  ## lint, types, tests, and every notebook against its stored
 
 lab: .venv/.ready  ## JupyterLab in the project's environment, with notebooks/00_start_here.ipynb open
 	$(BIN)/jupyter-lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+
+site: .venv/.ready  ## the notebooks and the reference as a static site in site/, readable from disk; executes nothing
+	rm -rf build/site site
+	mkdir -p build/site/source
+	cp -R docs/. notebooks figures remi/paper/deviations.md build/site/source
+	$(BIN)/sphinx-build --quiet --fail-on-warning -c docs -d build/site/doctrees build/site/source build/site/html
+	mv build/site/html site
+	cp -R figures site
 
 verify: .venv/.ready  ## the robustness tests at full length (half an hour); their counts in figures/verify.csv
 	$(BIN)/pytest --long -m verify
@@ -50,7 +58,7 @@ audit:  ## known vulnerabilities of the locked packages (needs pip-audit and the
 	pip-audit --require-hashes --disable-pip -r requirements.lock
 
 clean:  ## remove runs, builds and caches
-	rm -rf runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf runs build site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 distclean: clean  ## clean, and remove .venv
