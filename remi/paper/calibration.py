@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 import remi
 from remi.estimation import Array, estimate_mi, normal_scores, standardize
+from remi.losses import family
 from remi.runs import sources, store
 
 if TYPE_CHECKING:
@@ -302,31 +303,32 @@ def judge(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw(records: pd.DataFrame) -> "Figure":
-    """Errors of every method on every task, a panel per size."""
+def draw(table: pd.DataFrame) -> "Figure":
+    """Mean error of every method on every task, and its standard deviation over repetitions, a panel per size.
+
+    The axis is logarithmic beyond a tenth of a nat, so that errors of 0.02 and of 3 nats can both be read.
+
+    Args:
+        table: of `summary`.
+    """
     from matplotlib.figure import Figure
 
-    from remi.style import JOINT, PALETTE, TRUTH
+    from remi.style import JOINT, MARKERS, PALETTE, TRUTH
 
-    records = records[records.n.isin(SIZES)]
-    tasks, sizes = list(records.task.unique()), list(records.n.unique())
-    looks = {
-        "remine": {"color": PALETTE["mine"], "marker": "o"},
-        "mine": {"color": PALETTE["mine"], "marker": "o", "mfc": "none"},
-        "infonce": {"color": PALETTE["infonce"], "marker": "s"},
-        "neighbours": {"color": JOINT, "marker": "x"},
-    }
+    tasks, sizes = list(table.task.unique()), [n for n in table.n.unique() if n in SIZES]
+    looks = {name: {"color": PALETTE.get(family(name), JOINT), "marker": MARKERS.get(family(name), "x")} for name in LABELS}
     figure = Figure(figsize=(7.0, 0.9 + 0.24 * len(tasks)))
-    panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
-    for axes, n in zip(panels, sizes, strict=True):
+    for axes, n in zip(panels := figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0], sizes, strict=True):
         axes.axvline(0, color=TRUTH, ls=":", lw=1.2)
-        for place, name in enumerate(records.method.unique()):
-            rows = records[(records.n == n) & (records.method == name)]
+        for place, name in enumerate(LABELS):
+            rows = table[(table.n == n) & (table.method == name)]
             height = [tasks.index(task) + 0.18 * (place - 1.5) for task in rows.task]
-            axes.plot(rows.value - rows.mi, height, ls="", ms=3, label=LABELS[name], **looks[name])
-        axes.set(title=f"n = {n:,}", xlabel="estimate - true MI (nats)")
-        axes.set_yticks(range(len(tasks)), tasks)
-        axes.set_ylim(len(tasks) - 0.5, -0.5)
+            fill = "none" if name == "mine" else looks[name]["color"]
+            axes.errorbar(rows.bias, height, xerr=rows.spread, ls="", ms=3, lw=0.8, mfc=fill, label=LABELS[name], **looks[name])
+        axes.set(title=f"n = {n:,}", xlabel="mean of estimate - true MI (nats)", yticks=range(len(tasks)), yticklabels=tasks)
+        axes.set_xscale("symlog", linthresh=0.1, linscale=0.6)
+        axes.set(ylim=(len(tasks) - 0.5, -0.5), xlim=(-5, 0.2))
+        axes.set_xticks((-3, -1, -0.3, -0.1, 0, 0.1), ("-3", "-1", "-0.3", "-0.1", "0", "0.1"), fontsize=6)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
 
@@ -342,5 +344,5 @@ def calibrate(repeats: int = REPEATS, processes: int = 2) -> None:
     write(PRODUCTS / "calibration_targets.csv", judge(table).to_csv(index=False, lineterminator="\n"))
     provenance = {"repeats": repeats, "cells": len(records), "environment": store.environment(), "sources": SOURCES}
     write(PRODUCTS / "calibration.json", json.dumps(provenance, indent=1, sort_keys=True))
-    for suffix, content in render(draw(records)).items():
+    for suffix, content in render(draw(table)).items():
         write(PRODUCTS / f"calibration{suffix}", content)

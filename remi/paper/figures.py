@@ -2,23 +2,25 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.legend_handler
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.lines import Line2D
 
 import remi
 from remi.losses import LABELS, family
 from remi.paper import typeset
 from remi.paper.experiments import Curve, GaussianPlan, OneHotPlan, Plan
-from remi.paper.measures import levels, smooth, trace
+from remi.paper.measures import level_errors, levels, smooth, trace
 from remi.paper.slopes import slopes
 from remi.runs import SOURCES, EncoderRun, Record
 from remi.style import JOINT, MARGINAL, PALETTE, TRUTH, render
@@ -29,6 +31,7 @@ EVERY = 5  # steps between two drawn points of the strong seed
 BIN = 25  # steps that one point of a band pools over, and between two of them
 TERMS = ("joint_term", "marginal_term", "estimate")
 OUTPUTS = ("joint_output", "marginal_output", "on_diagonal")
+TRUE_MI = float(np.log(16))  # of every one-hot figure, in nats
 Records = Mapping[str, Sequence[Record]]
 
 
@@ -85,8 +88,14 @@ def stamp(plan: Plan, records: Records) -> str:
 # ---- Figs. 1 to 5: the one-hot problem ---------------------------------------------------------------------------------
 
 
+def typical(group: Sequence[Record]) -> int:
+    """The seed that is drawn as a line: the first that lasts as long as the median of the seeds."""
+    ends = [record.scalars.get("diverged_at", np.inf) for record in group]
+    return ends.index(sorted(ends)[len(ends) // 2])
+
+
 def traces(records: Records, columns: Sequence[str] = (*TERMS, *OUTPUTS)) -> pd.DataFrame:
-    """The drawn points of every curve: the strong seed (seed 0) every 5th step, and bands over all seeds every 25th.
+    """The drawn points of every curve: the typical seed every 5th step, bands over all seeds every 25th, and who is alive.
 
     A band is the 10% to 90% range over all seeds of the 25 steps around the point: of a term, or of the critic's outputs on
     and off the diagonal. Runs of more than 3,000 steps are thinned further, to as many points.
@@ -98,7 +107,8 @@ def traces(records: Records, columns: Sequence[str] = (*TERMS, *OUTPUTS)) -> pd.
         wide = max(1, len(steps) // 3000)
         table = pd.DataFrame({"curve": key, "step": steps[:: wide * EVERY]})
         for column in columns:
-            table[column] = values[column][0, :: wide * EVERY]
+            table[column] = values[column][typical(group), :: wide * EVERY]
+        table["alive"] = [sum(step < record.scalars.get("diverged_at", np.inf) for record in group) for step in table.step]
         pooled = {column: values[column] for column in columns if column in TERMS}
         if "on_diagonal" in columns:
             pooled["diagonal"] = values["joint_output"]
@@ -122,71 +132,74 @@ def band(axes: Axes, rows: pd.DataFrame, name: str, colour: str) -> None:
     axes.fill_between(rows.step, rows[f"{name}_low"], rows[f"{name}_high"], color=colour, alpha=0.25, lw=0)
 
 
-def breakdown(axes: Axes, table: pd.DataFrame, curve: Curve, true_mi: float) -> None:
+def breakdown(axes: Axes, rows: pd.DataFrame, hue: str) -> None:
     """First term, second term and estimate against the step, with the truth."""
-    colours = {"joint_term": JOINT, "marginal_term": MARGINAL, "estimate": PALETTE[family(curve.loss)]}
-    rows = table[table.curve == curve.key]
-    for column, colour in colours.items():
+    for column, colour in zip(TERMS, (JOINT, MARGINAL, hue), strict=True):
         band(axes, rows, column, colour)
-        axes.plot(rows.step, rows[column], color=colour, lw=0.5 if column != "joint_term" else 0.8)
-    axes.axhline(true_mi, color=TRUTH, ls=":", lw=1.2)
-    axes.set(ylim=(-10, 10), yticks=range(-10, 11, 5), xlim=(0, rows.step.max() + EVERY))
+        axes.plot(rows.step, rows[column], color=colour, lw=0.8 if column == "joint_term" else 0.5)
+    axes.axhline(TRUE_MI, color=TRUTH, ls=":", lw=1.2)
+    axes.set(ylim=(-10, 10), yticks=range(-10, 11, 5), ylabel="nats")
 
 
-def scatter(axes: Axes, table: pd.DataFrame, curve: Curve) -> None:
-    """One critic output of each kind per drawn step of the strong seed, coloured by support, and the ranges over all seeds."""
-    rows = table[table.curve == curve.key]
-    colour = PALETTE[family(curve.loss)]
-    off, on = rows[rows.on_diagonal == 0], rows[rows.on_diagonal == 1]
+def scatter(axes: Axes, rows: pd.DataFrame, hue: str) -> None:
+    """One critic output of each kind per drawn step of the typical seed, coloured by support, and the ranges over all seeds."""
     band(axes, rows, "off_diagonal", MARGINAL)
-    band(axes, rows, "diagonal", colour)
-    axes.scatter(off.step, off.marginal_output, s=2, color=MARGINAL, lw=0, rasterized=True)
-    for part, column in ((rows, "joint_output"), (on, "marginal_output")):
-        axes.scatter(part.step, part[column], s=2, color=colour, lw=0, rasterized=True)
-    axes.set(xlim=(0, rows.step.max() + EVERY))
+    band(axes, rows, "diagonal", hue)
+    on = rows.on_diagonal == 1
+    axes.scatter(rows.step[~on], rows.marginal_output[~on], s=2, color=MARGINAL, lw=0, rasterized=True)
+    for part, column in ((rows, "joint_output"), (rows[on], "marginal_output")):
+        axes.scatter(part.step, part[column], s=2, color=hue, lw=0, rasterized=True)
+    axes.set(ylabel="critic output $T$ (nats)")
 
 
-def key_of_terms(figure: Figure, hues: Sequence[str], second: str, outputs: bool = False) -> None:
-    """One legend for all panels, above them; the estimate has the hue of each panel's loss, and so have the outputs."""
-    lines: dict[str, Sequence[str]] = {"first term $E_P[T]$": [JOINT], second: [MARGINAL], "MI estimate": hues}
-    handles = [tuple(mpl.lines.Line2D([], [], color=colour) for colour in colours) for colours in lines.values()]
-    handles.append((mpl.lines.Line2D([], [], color=TRUTH, ls=":"),))
-    labels = [*lines, r"true MI, $\log 16$"]
-    if outputs:
-        kinds: dict[str, Sequence[str]] = {"$T$ on the diagonal": hues, "$T$ off the diagonal": [MARGINAL]}
-        handles += [
-            tuple(mpl.lines.Line2D([], [], color=c, marker="o", ms=3, ls="") for c in colours) for colours in kinds.values()
-        ]
-        labels += kinds
-    figure.legend(  # type: ignore[call-overload]  # a handle may be a tuple: HandlerTuple
-        handles,
-        labels,
-        loc="outside upper center",
-        ncols=3 if outputs else 4,
-        handler_map={tuple: mpl.legend_handler.HandlerTuple(ndivide=None)},
-    )
+def alive(axes: Axes, rows: pd.DataFrame, hue: str) -> None:
+    """How many seeds are still finite; the bands above are made of these."""
+    seeds = rows.alive.max()
+    axes.fill_between(rows.step, rows.alive, step="post", color=hue, alpha=0.35, lw=0)
+    axes.set(ylim=(0, seeds), yticks=(0, seeds), ylabel="seeds\nalive")
+
+
+Part = Callable[[Axes, pd.DataFrame, str], None]
+
+
+def grid(table: pd.DataFrame, curves: Sequence[Curve], parts: Mapping[Part, float], *, key: Sequence[str]) -> tuple[Figure, Any]:
+    """A column per curve, and below each other what `parts` draw of it, as high as they say, in inches; the panels, too.
+
+    `key` names the second term and, where the parts have outputs, the two kinds of them.
+    """
+    figure = Figure(figsize=(7.0, 0.8 + sum(parts.values())))
+    panels = figure.subplots(len(parts), len(curves), sharex="col", squeeze=False, height_ratios=list(parts.values()))
+    for k, (column, curve) in enumerate(zip(panels.T, curves, strict=True)):
+        rows = table[table.curve == curve.key]
+        for axes, part in zip(column, parts, strict=True):
+            part(axes, rows, PALETTE[family(curve.loss)])
+            axes.set(xlim=(0, rows.step.max() + EVERY), ylabel="" if k else axes.get_ylabel())
+        column[0].set_title(curve.label)
+        column[-1].set_xlabel("step")
+    for left, axes in chain.from_iterable(map(pairwise, panels)):
+        axes.tick_params(labelleft=axes.get_ylim() != left.get_ylim())
+    hues = list(dict.fromkeys(PALETTE[family(curve.loss)] for curve in curves))
+    names = {"first term $E_P[T]$": [JOINT], key[0]: [MARGINAL], "MI estimate": hues, r"true MI, $\log 16$": [TRUTH]}
+    looks: list[dict[str, Any]] = [{"ls": "-"}] * 3 + [{"ls": ":"}] + [{"ls": "", "marker": "o", "ms": 3}] * 2
+    names |= dict(zip(key[1:], (hues, [MARGINAL]), strict=False))
+    handles = [
+        tuple(Line2D([], [], color=c, **look) for c in colours) for colours, look in zip(names.values(), looks, strict=False)
+    ]
+    together = {tuple: HandlerTuple(ndivide=None)}
+    figure.legend(handles, list(names), loc="outside upper center", ncols=3 if key[1:] else 4, handler_map=together)  # type: ignore[call-overload]
+    return figure, panels
 
 
 def figure1(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     """Loss breakdown of MINE and NWJ, and NWJ with the quantity that the published panel plots."""
     table = traces(records)
     published = table[table.curve == "nwj"].assign(curve="nwj-as-published")
-    for suffix in ("", "_low", "_high"):
+    for suffix, other in (("", ""), ("_low", "_high"), ("_high", "_low")):
         published[f"marginal_term{suffix}"] = np.e * published[f"marginal_term{suffix}"] - 1
-    published["estimate"] = published.joint_term - published.marginal_term
-    published["estimate_low"] = published.joint_term_low - published.marginal_term_high
-    published["estimate_high"] = published.joint_term_high - published.marginal_term_low
+        published[f"estimate{other}"] = published[f"joint_term{other}"] - published[f"marginal_term{suffix}"]
     table = pd.concat([table, published], ignore_index=True)
-    figure = Figure(figsize=(7.0, 2.7))
-    panels = figure.subplots(1, 3, sharey=True)
-    mine, nwj = plan.curves
     as_published = Curve("nwj-as-published", r"NWJ as published: mean$(e^T) - 1$", "nwj")
-    for axes, curve in zip(panels, (mine, nwj, as_published), strict=True):
-        breakdown(axes, table, curve, plan_true_mi(plan))
-        axes.set(title=curve.label, xlabel="step")
-    panels[0].set_ylabel("nats")
-    key_of_terms(figure, [PALETTE["mine"], PALETTE["nwj"]], "second term")
-    return figure, table
+    return grid(table, (*plan.curves, as_published), {breakdown: 1.9}, key=["second term"])[0], table
 
 
 def figure2(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
@@ -195,57 +208,37 @@ def figure2(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     figure = Figure(figsize=(7.0, 2.6))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, curve, (on, off) in zip(panels, plan.curves, ((3.3, -3.6), (1.4, -1.8)), strict=True):
-        scatter(axes, table, curve)
+        scatter(axes, table[table.curve == curve.key], PALETTE[curve.loss])
         axes.text(plan.steps, on, "on the diagonal, support of $P$", ha="right", color=PALETTE[curve.loss], fontsize=7)
         axes.text(plan.steps, off, "off the diagonal", ha="right", color=JOINT, fontsize=7)
-        axes.set(title=curve.label, xlabel="step", ylim=(-12, 7), yticks=range(-10, 6, 5))
-    best = plan_true_mi(plan) + 1
-    panels[1].axhline(best, color=TRUTH, ls=":", lw=1.2)
-    panels[1].text(plan.steps, best + 1.4, r"best critic, $T^* = \log 16 + 1$", ha="right", fontsize=7)
-    panels[0].set_ylabel("critic output $T$ (nats)")
+        axes.set(title=curve.label, xlabel="step", xlim=(0, plan.steps), ylim=(-12, 7), yticks=range(-10, 6, 5))
+    panels[1].axhline(TRUE_MI + 1, color=TRUTH, ls=":", lw=1.2)
+    panels[1].text(plan.steps, TRUE_MI + 2.4, r"best critic, $T^* = \log 16 + 1$", ha="right", fontsize=7)
+    panels[1].set_ylabel("")
     return figure, table
 
 
-def stacked_panels(
-    plan: OneHotPlan,
-    records: Records,
-    curves: Sequence[Curve],
-    frames: Mapping[str, tuple[float, float]],
-) -> tuple[Figure, pd.DataFrame]:
-    """Breakdown above, critic outputs below, a column per curve (Figs. 3 and 5).
+def stacked(records: Records, curves: Sequence[Curve], frames: Mapping[str, tuple[float, float]]) -> tuple[Figure, pd.DataFrame]:
+    """Breakdown, critic outputs and the seeds that are alive, a column per curve (Figs. 3 and 5).
 
     Args:
-        plan: what the figure is about.
         records: of every curve.
         curves: the columns.
         frames: the vertical range of the outputs by loss.
     """
     drawn = {curve.key: records[curve.key] for curve in curves}
     table = traces(drawn)
-    figure = Figure(figsize=(7.0, 4.4))
-    panels = figure.subplots(2, len(curves), sharex="col", squeeze=False)
-    for column, ((top, bottom), curve) in enumerate(zip(panels.T, curves, strict=True)):
-        breakdown(top, table, curve, plan_true_mi(plan))
-        scatter(bottom, table, curve)
-        top.set_title(f"{curve.label}\n\n")
-        top.annotate(setting(drawn[curve.key]), (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=7)
-        bottom.set(xlabel="step", ylim=frames[curve.loss])
-        top.tick_params(labelleft=column == 0)
-        bottom.tick_params(labelleft=not (column and curve.loss == curves[column - 1].loss))
-        for record in drawn[curve.key]:
-            if not record.ok:
-                top.plot(record.scalars["diverged_at"], 9.2, marker="x", color=PALETTE[family(curve.loss)], ms=4, clip_on=False)
-    panels[0, 0].set_ylabel("nats")
-    panels[1, 0].set_ylabel("critic output $T$ (nats)")
-    key_of_terms(figure, list(dict.fromkeys(PALETTE[family(curve.loss)] for curve in curves)), "second term", outputs=True)
+
+    def outputs(axes: Axes, rows: pd.DataFrame, hue: str) -> None:
+        scatter(axes, rows, hue)
+        axes.set_ylim(next(frame for loss, frame in frames.items() if PALETTE[family(loss)] == hue))
+
+    key = ["second term", "$T$ on the diagonal", "$T$ off the diagonal"]
+    figure, panels = grid(table, curves, {breakdown: 1.7, outputs: 1.5, alive: 0.35}, key=key)
+    for axes, curve in zip(panels[0], curves, strict=True):
+        run = drawn[curve.key][0].run
+        axes.set_title(f"{curve.label}\n" + ("" if run.lam is None else rf"$\lambda = {run.lam:g}$, ") + f"batch {run.batch}")
     return figure, table
-
-
-def setting(group: Sequence[Record]) -> str:
-    """Weight and batch size of the runs, and how many of their seeds became non-finite."""
-    run, lost = group[0].run, sum(not record.ok for record in group)
-    weight = "" if run.lam is None else rf"$\lambda = {run.lam:g}$, "
-    return f"{weight}batch {run.batch}\n{lost or 'none'} of {len(group)} lost" + " (×)" * (lost > 0)
 
 
 CONTROLS = (
@@ -258,22 +251,17 @@ CONTROLS = (
 
 def figure3(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     """MINE and NWJ at batch 32, each beside the control that takes its explosion away."""
-    return stacked_panels(plan, records, CONTROLS, {"mine": (-110, 15), "nwj": (-30, 15)})
+    return stacked(records, CONTROLS, {"mine": (-110, 15), "nwj": (-30, 15)})
 
 
 def figure4(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     """ReMINE's second term and estimate for five targets."""
     table = traces(records, TERMS)
-    figure = Figure(figsize=(7.0, 2.5))
-    panels = figure.subplots(1, len(plan.curves), sharey=True)
-    for axes, curve in zip(panels, plan.curves, strict=True):
-        breakdown(axes, table, curve, plan_true_mi(plan))
-        target = curve.options["target"]
-        axes.axhline(target, color="#CC3311", ls="--", lw=1)
-        axes.set(title=f"$C^* = {target:g}$", xlabel="step", xticks=[0, 1000])
-    panels[0].set_ylabel("nats")
-    panels[0].text(1480, -7.4, "target $C^*$", color="#CC3311", ha="right", va="top", fontsize=7)
-    key_of_terms(figure, [PALETTE["mine"]], r"second term $\log E_Q[e^T]$")
+    figure, panels = grid(table, plan.curves, {breakdown: 1.7}, key=[r"second term $\log E_Q[e^T]$"])
+    for axes, curve in zip(panels[0], plan.curves, strict=True):
+        axes.axhline(curve.options["target"], color="#CC3311", ls="--", lw=1)
+        axes.set(title=f"$C^* = {curve.options['target']:g}$", xticks=[0, 1000])
+    panels[0, 0].text(1480, -7.4, "target $C^*$", color="#CC3311", ha="right", va="top", fontsize=7)
     return figure, table
 
 
@@ -287,76 +275,72 @@ TWINS = (
 
 def figure5(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     """ReMINE and ReNWJ, both targets, at batch 32; and ReNWJ in the gentler setting."""
-    return stacked_panels(plan, records, TWINS, {"remine": (-15, 10), "renwj": (-15, 10)})
-
-
-def plan_true_mi(plan: OneHotPlan) -> float:
-    """The truth of every one-hot figure, in nats."""
-    return float(np.log(plan.symbols))
+    return stacked(records, TWINS, {"remine": (-15, 10), "renwj": (-15, 10)})
 
 
 # ---- Fig. 7: the staircase ----------------------------------------------------------------------------------------------
 
-ABLATION = (("{}", "neither", ":"), ("{}-clip", "clip", "-."), ("re{}-noclip", "regularizer", "--"), ("re{}", "both", "-"))
+TREATMENTS = {  # key of the records, with the loss for {}: name, dashes, marker, line width
+    "{}": ("original", (4, 1.5), "o", 1.0),
+    "re{}": ("regularized", "", "o", 1.8),
+    "{}-clip": ("clip only", (5, 1, 1, 1), "X", 1.0),
+    "re{}-noclip": ("regularizer only", (1, 1), "P", 1.0),
+    "re{}-log": ("log penalty (ours)", (2, 1), "D", 1.0),
+}
+MARK = {"ms": 4, "mec": "white", "mew": 0.4}
+LARGEST = 30.0  # nats: where the axis of errors ends; what lies beyond is drawn there
 
 
 def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
-    """Each loss and its twin on the staircase; the clip ablation; the error over all levels."""
-    total = plan.steps_per_level * len(plan.problem.levels)
-    steps = np.arange(0, total, max(1, total // 250))
-    curves = {key: trace(group[0], "estimate") for key, group in records.items()}
-    curves["js-as-published"] = trace(records["js"][0], "objective")
-    smoothed = {key: smooth(values, plan.smoothing)[steps] for key, values in curves.items()}
-    truth = np.array([plan.problem.true_mi(int(step)) for step in steps])
-    statistics = levels(records)
-    table = pd.concat(
-        [
-            *(pd.DataFrame({"curve": k, "step": steps, "raw": curves[k][steps], "smoothed": smoothed[k]}) for k in curves),
-            statistics,
-        ],
-        ignore_index=True,
-    )
-    figure = Figure(figsize=(7.0, 5.4))
-    panels = figure.subplots(3, 3)
-    for axes, name in zip(panels[:2].flat, PALETTE, strict=True):
-        for loss, style, width in ((name, (0, (4, 1.5)), 1.0), ("re" + name, "-", 1.6)):
-            axes.plot(steps, curves[loss][steps], color=PALETTE[name], lw=0.4, alpha=0.3, antialiased=False)  # a small file
-            axes.plot(steps, smoothed[loss], color=PALETTE[name], ls=style, lw=width, label=LABELS[loss])
-        axes.legend(loc="upper left")
-    cap = float(np.log(plan.batch))
-    panels[0, 2].axhline(cap, color=JOINT, ls=":", lw=1)
-    panels[0, 2].text(total, cap - 0.2, rf"$\log {plan.batch}$", ha="right", va="top", fontsize=7)
-    panels[1, 2].plot(steps, smoothed["js-as-published"], color=JOINT, lw=1)
-    panels[1, 2].plot(steps, smoothed["rejs-log"], color=PALETTE["js"], ls="-.", lw=1, label="ReJS, log penalty")
-    panels[1, 2].legend(loc="upper left")
-    panels[1, 2].text(total, 0.15, "released code: JS objective", color=JOINT, ha="right", fontsize=7)
-    for axes, name in zip(panels[2], ("nwj", "tuba"), strict=False):
-        for pattern, label, style in ABLATION:
-            axes.plot(steps, smoothed[pattern.format(name)], color=PALETTE[name], ls=style, lw=1.2, label=label)
-        axes.set(title=f"{LABELS[name]}: what helps?", xlabel="step")
-        axes.legend(loc="upper left", ncols=1)
-    for axes in (*panels[:2].flat, *panels[2, :2]):
-        axes.plot(steps, truth, color=TRUTH, lw=1, drawstyle="steps-post", ls=":")
-        axes.set(xlim=(0, total), ylim=(-1, 11.5), yticks=range(0, 11, 2))
-    for axes in panels[:, 0]:
-        axes.set_ylabel("MI (nats)")
-    _errors(panels[2, 2], np.sqrt(statistics.groupby("curve").mse.mean()))
-    return figure, table
-
-
-def _errors(axes: Axes, error: "pd.Series[float]") -> None:
-    """From each loss to its twin, and the clip alone where there is one."""
-    for row, (name, colour) in enumerate(PALETTE.items()):
-        axes.plot([error[name], error["re" + name]], [row, row], color=colour, lw=1)
-        axes.plot(error[name], row, color=colour, marker="o", ms=5, mfc="white")
-        axes.plot(error["re" + name], row, color=colour, marker="o", ms=5)
-        if name + "-clip" in error:
-            axes.plot(error[name + "-clip"], row, color=colour, marker="x", ms=5)
-    marks = (("o", "white", "original"), ("o", JOINT, "regularized"), ("x", JOINT, "clip only"))
-    handles = [mpl.lines.Line2D([], [], color=JOINT, marker=m, mfc=fill, ms=4, ls="", label=text) for m, fill, text in marks]
-    axes.legend(handles=handles, loc="lower right", handletextpad=0.1)
-    axes.set(title="Error over all levels", xlabel="root mean square error (nats)", xscale="log", ylim=(5.5, -0.5))
-    axes.set_yticks(range(len(PALETTE)), [LABELS[name] for name in PALETTE])
+    """Every loss on the staircase with its twin and what else was tried: the estimate, its bias, its error; bands: all seeds."""
+    steps = np.arange(0, total := plan.steps_per_level * len(plan.problem.levels), max(1, total // 50))
+    keys = {(key.format(loss)): (loss, look[0]) for loss in PALETTE for key, look in TREATMENTS.items()}
+    rows = []
+    for key, group in records.items():
+        for seed, record in enumerate(group):
+            own = dict(zip(("curve", "seed", "loss", "treatment"), (key, seed, *keys[key]), strict=True))
+            rows.append(
+                pd.DataFrame({**own, "step": steps, "estimate": smooth(trace(record, "estimate"), plan.smoothing)[steps]})
+            )
+            errors = level_errors(record)
+            at_levels = {"level": plan.problem.levels, "bias": errors.mean(1), "error": np.sqrt(np.square(errors).mean(1))}
+            rows.append(pd.DataFrame({**own, **at_levels}))
+    table = pd.concat(rows, ignore_index=True)
+    objectives = [smooth(trace(record, "objective"), plan.smoothing)[steps] for record in records["js"]]
+    own = {"curve": "js-as-published", "step": steps}
+    published = pd.concat([pd.DataFrame({**own, "seed": seed, "estimate": values}) for seed, values in enumerate(objectives)])
+    figure = Figure(figsize=(7.0, 5.0))
+    panels = figure.subplots(3, len(PALETTE), sharex="row", sharey="row")
+    looks = list(zip(*TREATMENTS.values(), strict=True))
+    dashes, marks, widths = (dict(zip(looks[0], look, strict=True)) for look in looks[1:])
+    seeds = {"errorbar": ("pi", 100), "legend": False, "err_kws": {"lw": 0}}
+    for row, (x, y, below) in enumerate(
+        (("step", "estimate", "step"), ("level", "bias", ""), ("level", "error", "truth (nats)"))
+    ):
+        for axes, loss in zip(panels[row], PALETTE, strict=True):
+            drawn = table[table.loss == loss].dropna(subset=y).assign(error=lambda rows: rows.error.clip(upper=LARGEST))
+            look = {"dashes": dashes, "sizes": widths, "color": PALETTE[loss], "markers": marks if row else False, **MARK}
+            sns.lineplot(drawn, x=x, y=y, style="treatment", size="treatment", ax=axes, **look, **seeds)
+            axes.set(xlabel=below, ylabel="")
+        panels[row, 0].set_ylabel(f"{y} (nats)".replace("error", "root mean square error"))
+    sns.lineplot(published, x="step", y="estimate", color=JOINT, ax=panels[0, -1], **seeds)
+    for axes, loss in zip(panels.T, PALETTE, strict=True):
+        truth = [plan.problem.true_mi(int(step)) for step in steps]
+        axes[0].plot(steps, truth, color=TRUTH, lw=1, drawstyle="steps-post", ls=":")
+        axes[0].set(title=LABELS[loss], ylim=(-1, 12), xticks=(0, total))
+        axes[1].axhline(0, color=TRUTH, lw=1, ls=":")
+        axes[1].set(ylim=(-7, 3), xticks=plan.problem.levels)
+        axes[2].set(yscale="log", ylim=(0.1, LARGEST * 1.3), xticks=plan.problem.levels)
+    panels[0, 2].axhline(np.log(plan.batch), color=JOINT, lw=1)
+    panels[0, 2].text(total, np.log(plan.batch) + 0.3, rf"$\log {plan.batch}$", ha="right", fontsize=7)
+    panels[0, -1].set(xlabel="step", ylabel="")
+    panels[0, -1].text(total, 0.4, "released code's JS", ha="right", fontsize=6, color=JOINT)
+    handles = [
+        Line2D([], [], color=JOINT, lw=width, ls=(0, dash) if dash else "-", marker=mark, label=name, **MARK)
+        for name, dash, mark, width in TREATMENTS.values()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=5)
+    return figure, pd.concat([table.drop(columns=["loss", "treatment"]), published, levels(records)], ignore_index=True)
 
 
 # ---- Table 2 ------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +16,7 @@ from remi.losses import Scores, estimators
 from remi.paper import experiments, figures, table2
 from remi.paper.measures import pooled
 from remi.runs import Record
-from remi.style import JOINT, MARGINAL, PALETTE, TRUTH
+from remi.style import JOINT, MARGINAL, MARKERS, PALETTE, TRUTH
 from remi.theory import closed_forms, comparison, drift, duality, samples
 
 
@@ -137,7 +138,9 @@ def derivation3(records: Mapping[str, Sequence[Record]], tau: float = 10.0) -> t
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.3, 1.2, 0.9))
     right.sharey(middle)
     table = pd.concat([_drift(left, tau), _pooling(middle, records), _means(right, records)], ignore_index=True)
-    return figure, table
+    for axes in (middle, right):
+        axes.axhline(0, color=TRUTH, ls=":", lw=1.2)
+    return figure, table.drop(columns=["loss", "treatment"])
 
 
 def _drift(axes: Axes, tau: float) -> pd.DataFrame:
@@ -191,41 +194,46 @@ def _drift(axes: Axes, tau: float) -> pd.DataFrame:
     return pd.concat(rows)
 
 
+def _bias(records: Mapping[str, Sequence[Record]], panel: str, losses: Sequence[str], sizes: Sequence[int]) -> pd.DataFrame:
+    """Pooled estimate minus the truth, a row per loss, twin or original, seed, and number of pooled batches."""
+    plan, rows = experiments.DERIVATION3, []
+    for key in [twin + loss for loss in losses for twin in ("", "re")]:
+        own = {"panel": panel, "curve": key, "loss": estimators.family(key), "treatment": key.startswith("re")}
+        for seed, record in enumerate(records[key]):
+            bias = [pooled(record, plan.pooled, size).mean() - plan.mi for size in sizes]
+            rows.append(pd.DataFrame({**own, "seed": seed, "x": sizes, "y": bias}))
+    return pd.concat(rows)
+
+
 def _pooling(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     """Bias of the pooled estimate against the number of pooled batches; bands: smallest to largest seed."""
-    plan, rows = experiments.DERIVATION3, []
-    for key in ("mine", "smile", "remine", "resmile"):
-        colour, twin = PALETTE[estimators.family(key)], key.startswith("re")
-        bias = np.array([[pooled(r, plan.pooled, k).mean() - plan.mi for k in POOLED] for r in records[key]])
-        axes.fill_between(POOLED, bias.min(0), bias.max(0), color=colour, alpha=0.2, lw=0)
-        axes.plot(POOLED, bias.mean(0), color=colour, ls="-" if twin else (0, (4, 1.5)), lw=1.8 if twin else 1)
-        for seed, line in enumerate(bias):
-            rows.append(pd.DataFrame({"panel": "pooling", "curve": f"{key}, seed {seed}", "x": POOLED, "y": line}))
-    axes.axhline(0, color=TRUTH, ls=":", lw=1.2)
+    table = _bias(records, "pooling", ("mine", "smile"), POOLED)
+    look = {"dashes": {False: (4, 1.5), True: ""}, "sizes": {False: 1.0, True: 1.8}, "palette": PALETTE, "legend": False}
+    seeds = {"errorbar": ("pi", 100), "err_kws": {"lw": 0}}
+    sns.lineplot(table, x="x", y="y", hue="loss", style="treatment", size="treatment", ax=axes, **look, **seeds)
     axes.text(1100, -0.045, "ReMINE, ReSMILE", color=PALETTE["mine"], fontsize=7, ha="right")
     axes.text(14, -0.43, "MINE, SMILE", color=PALETTE["mine"], fontsize=7, ha="right")
     axes.set(title="Trained critics, batch 8", xlabel="pooled batches", ylabel="estimate minus truth (nats)", xscale="log")
     axes.set_xticks((1, 10, 100, 1000), ("1", "10", "100", "1,000"))
     axes.set(ylim=(-0.75, 0.3))
     axes.minorticks_off()
-    return pd.concat(rows)
+    return table
 
 
 def _means(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     """Bias of the losses whose pooled estimate is the mean of the batches' estimates, a dot per seed."""
-    plan, rows = experiments.DERIVATION3, []
-    for place, name in enumerate(("infonce", "nwj", "tuba", "js")):
-        for key, side in ((name, -0.18), ("re" + name, 0.18)):
-            bias = np.array([pooled(r, plan.pooled, 1024).mean() - plan.mi for r in records[key]])
-            colour, x = PALETTE[name], place + side + np.linspace(-0.08, 0.08, len(bias))
-            axes.plot(x, bias, "o", color=colour, mfc=colour if side > 0 else "white", ms=4)
-            rows.append(pd.DataFrame({"panel": "means", "curve": key, "x": range(len(bias)), "y": bias}))
-    axes.axhline(0, color=TRUTH, ls=":", lw=1.2)
+    table = _bias(records, "means", ("infonce", "nwj", "tuba", "js"), POOLED[-1:])
+    for (loss, twin), rows in table.groupby(["loss", "treatment"]):
+        places = list(estimators.BOUNDS).index(loss) - 2 + 0.18 * (2 * twin - 1) + np.linspace(-0.08, 0.08, len(rows))
+        axes.plot(places, rows.y, "o", color=PALETTE[loss], mfc=PALETTE[loss] if twin else "white", ms=4)
     axes.set_xticks(range(4), ["InfoNCE", "NWJ", "TUBA", "JS"])
     axes.text(3.45, -0.71, "filled: regularized", color=JOINT, fontsize=7, ha="right")
     axes.set(title="pooled = averaged", xlim=(-0.5, 3.5))
     axes.tick_params(labelleft=False)
-    return pd.concat(rows)
+    return table
+
+
+PUBLISHED: dict[str, Any] = {"color": MARGINAL, "marker": "d", "ms": 3.5, "mfc": "white", "mec": JOINT, "mew": 0.7, "lw": 0.7}
 
 
 def derivation4(summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
@@ -244,31 +252,24 @@ def derivation4(summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     for axes, (key, block) in zip(panels.flat, blocks, strict=True):
         for cell in block.itertuples():
             row, twin, colour = losses.index(str(cell.loss)), cell.variant == "regularized", PALETTE[str(cell.loss)]
-            y = row + (0.2 if twin else -0.2)
-            width = 1.8 if twin else 1.0
             axes.plot([cell.closed_form] * 2, [row - 0.4, row + 0.4], color=colour, lw=5, alpha=0.2, solid_capstyle="butt")
-            for mean, half, fill, shift in (
-                (cell.mi_mean, cell.mi_ci95, colour, -0.06),
-                (cell.published_mi_mean, cell.published_mi_ci95, "white", 0.06),
-            ):
-                axes.errorbar(mean, y + shift, xerr=half, color=colour, marker="o", ms=4, mfc=fill, lw=width, ls="")
-        truth = float(block.true_mi.iloc[0])
-        axes.axvline(truth, color=TRUTH, ls=":", lw=1.2)
+            y, fill = row + (0.14 if twin else -0.28), colour if twin else "white"
+            axes.errorbar(cell.published_mi_mean, y + 0.14, xerr=cell.published_mi_ci95, **PUBLISHED)
+            axes.errorbar(cell.mi_mean, y, xerr=cell.mi_ci95, color=colour, marker=MARKERS[str(cell.loss)], ms=4, mfc=fill, lw=1)
+        axes.axvline(truth := float(block.true_mi.iloc[0]), color=TRUTH, ls=":", lw=1.2)
         published = table2.PAPER[table2.BENCHMARKS[str(key[1])].classes]
         axes.set(title=f"{str(key[0]).upper()}, {table2.readable(str(key[1]))} (published: {published})", ylim=(5.6, -0.6))
-        axes.set_yticks(range(6), [estimators.LABELS[name] for name in losses])
+        axes.set(xlim=(-0.06 * truth, 1.15 * truth), yticks=range(6), yticklabels=[estimators.LABELS[name] for name in losses])
     for axes in panels[-1]:
         axes.set_xlabel("MI estimate (nats)")
-    grey = JOINT
     handles = [
-        Line2D([], [], color=grey, lw=5, alpha=0.3, label="closed form"),
-        Line2D([], [], color=grey, marker="o", ms=4, lw=1, label="ours"),
-        Line2D([], [], color=grey, marker="o", ms=4, mfc="white", lw=1, label="published"),
-        Line2D([], [], color=grey, lw=1, label="original"),
-        Line2D([], [], color=grey, lw=1.8, label="regularized"),
+        Line2D([], [], color=JOINT, lw=5, alpha=0.3, label="closed form"),
+        Line2D([], [], color=JOINT, marker="o", ms=4, lw=1, mfc="white", label="original"),
+        Line2D([], [], color=JOINT, marker="o", ms=4, lw=1, label="regularized"),
+        Line2D([], [], **PUBLISHED, label="published, CIFAR"),
         Line2D([], [], color=TRUTH, ls=":", lw=1.2, label="true MI"),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=6)
+    figure.legend(handles=handles, loc="outside upper center", ncols=5)
     return figure, cells
 
 

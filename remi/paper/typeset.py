@@ -203,7 +203,7 @@ def table2_image(summary: pd.DataFrame, profile: str = "quick") -> Figure:
             write(places[0], y, row.label, ha="left")
             for x, cell in zip(places[1:], row.cells, strict=False):
                 styles = {"bold": {"fontweight": "bold"}, "blue": {"color": BLUE}}
-                write(x, y, cell.text, **styles.get(cell.emphasis, {}))
+                write(x, y, cell.text + BLUE_MARK * (cell.emphasis == "blue"), **styles.get(cell.emphasis, {}))
             write(places[-1], y, row.lam)
         y += line * 0.65
     rule(y, weight=1.0)

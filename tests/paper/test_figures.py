@@ -87,6 +87,30 @@ def test_the_drawn_curve_is_the_trace_and_its_band_holds_it():
     assert np.allclose([at.estimate_low, at.estimate_high], np.quantile(pooled, [0.1, 0.9]))
 
 
+def test_the_drawn_seed_lasts_as_long_as_the_median_and_the_table_counts_who_is_alive():
+    records = synthetic(replace(experiments.FIGURE1, profile="quick", seeds=5, steps=400))["nwj"]
+    assert figures.typical(records) == 0
+    ends = (60, 300, 20, 100, None)
+    records = [replace(r, scalars={} if end is None else {"diverged_at": float(end)}) for r, end in zip(records, ends, strict=True)]
+    assert figures.typical(records) == 3
+    alive = figures.traces({"nwj": records}).set_index("step").alive
+    assert alive[[0, 15, 20, 60, 100, 300, 395]].tolist() == [5, 5, 4, 3, 2, 1, 1]
+
+
+def test_figure_7_draws_every_seed_and_says_what_lies_beyond_its_frame():
+    plan = replace(experiments.FIGURE7, profile="quick", seeds=2, steps_per_level=80)
+    records = synthetic(plan)
+    records["smile"][1].arrays["estimate"][:] = 1e4
+    figure, table = figures.figure7(plan, records)
+    smile = table[(table.curve == "smile") & (table.seed == 1)]
+    assert smile.error.dropna().gt(9000).all()  # the table has the number, the picture its edge
+    panel = figure.axes[2 * len(PALETTE) + 1]
+    assert max(line.get_ydata().max() for line in panel.lines if len(line.get_ydata())) <= figures.LARGEST
+    assert panel.get_ylim()[1] > figures.LARGEST
+    assert set(table.curve) == {*records, "js-as-published"}
+    assert table.dropna(subset="mse").groupby("curve").size().eq(len(plan.problem.levels)).all()
+
+
 def test_stamp_is_the_records_own():
     plan = ONE_HOT["figure1"]
     assert figures.stamp(plan, synthetic(plan)) == "Profile quick, 2 seeds, cpu."
