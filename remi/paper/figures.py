@@ -322,19 +322,19 @@ def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]
             look = {"dashes": dashes, "sizes": widths, "color": PALETTE[loss], "markers": marks if row else False, **MARK}
             sns.lineplot(drawn, x=x, y=y, style="treatment", size="treatment", ax=axes, **look, **seeds)
             axes.set(xlabel=below, ylabel="")
-        panels[row, 0].set_ylabel(f"{y} (nats)".replace("error", "root mean square error"))
+        panels[row, 0].set_ylabel(f"{y} (nats)".replace("error", "rms error"))
     sns.lineplot(published, x="step", y="estimate", color=JOINT, ax=panels[0, -1], **seeds)
     for axes, loss in zip(panels.T, PALETTE, strict=True):
         truth = [plan.problem.true_mi(int(step)) for step in steps]
         axes[0].plot(steps, truth, color=TRUTH, lw=1, drawstyle="steps-post", ls=":")
-        axes[0].set(title=LABELS[loss], ylim=(-1, 12), xticks=(0, total))
+        axes[0].set(title=LABELS[loss], ylim=(-2.5, 12), xticks=(0, total))
         axes[1].axhline(0, color=TRUTH, lw=1, ls=":")
         axes[1].set(ylim=(-7, 3), xticks=plan.problem.levels)
         axes[2].set(yscale="log", ylim=(0.1, LARGEST * 1.3), xticks=plan.problem.levels)
     panels[0, 2].axhline(np.log(plan.batch), color=JOINT, lw=1)
     panels[0, 2].text(total, np.log(plan.batch) + 0.3, rf"$\log {plan.batch}$", ha="right", fontsize=7)
     panels[0, -1].set(xlabel="step", ylabel="")
-    panels[0, -1].text(total, 0.4, "released code's JS", ha="right", fontsize=6, color=JOINT)
+    panels[0, -1].text(total, -2.2, "released code's JS", ha="right", fontsize=6, color=JOINT)
     handles = [
         Line2D([], [], color=JOINT, lw=width, ls=(0, dash) if dash else "-", marker=mark, label=name, **MARK)
         for name, dash, mark, width in TREATMENTS.values()

@@ -362,7 +362,7 @@ def _ends(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
         rows.append(pd.DataFrame({"panel": "last critic", "curve": key, "x": range(len(group)), "y": values}))
     axes.axhline(math.log(16), color=TRUTH, ls=":", lw=1.2)
     axes.text(0, math.log(16) + 0.3, r"$\log 16$", ha="center", fontsize=7)
-    axes.text(5.4, -17.0, "× non-finite   ▽ below the frame", ha="right", va="center", fontsize=7)
+    axes.text(5.4, -14.0, "× non-finite   ▽ below the frame", ha="right", va="center", fontsize=7)
     axes.set_xticks(range(len(ENDS)), [label for _, label in ENDS])
     axes.set(title="Batch 32: the last critics, on all pairs", ylabel="nats", xlim=(-0.5, 5.5))
     axes.set(ylim=(-18, 4), yticks=range(-15, 1, 5))
