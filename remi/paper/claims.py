@@ -6,12 +6,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from remi.paper import checks_beyond, checks_gaussian, checks_images, checks_onehot, checks_theorems
+from remi.paper import checks_beyond, checks_gaussian, checks_images, checks_onehot, checks_remedies, checks_theorems
 from remi.paper.experiments import PROFILES
 from remi.paper.verdicts import OURS, Records, Seeds
 from remi.paper.verdicts import judge as judge_claim
 
-CLAIMS = (*checks_onehot.CLAIMS, *checks_gaussian.CLAIMS, *checks_images.CLAIMS, *checks_theorems.CLAIMS, *checks_beyond.CLAIMS)
+CLAIMS = (
+    *checks_onehot.CLAIMS,
+    *checks_gaussian.CLAIMS,
+    *checks_images.CLAIMS,
+    *checks_theorems.CLAIMS,
+    *checks_beyond.CLAIMS,
+    *checks_remedies.CLAIMS,
+)
 SAYS_NOTHING = ("untested", "undertrained")
 
 

@@ -1,0 +1,90 @@
+"""What the analysis of the weight asks for, measured: another target, no target, features with a sign, features of one length."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from remi.losses import family
+from remi.paper import experiments, table2
+from remi.paper.experiments import Curve
+from remi.runs import Record
+from remi.style import JOINT, MARGINAL, MARKERS, PALETTE, TRUTH
+from remi.training import student_t
+
+PARTS = {  # plan, and what its rows have in common
+    "main": "features never negative, target 0",
+    "targets": "target above 0",
+    "variance": "no target: variance alone",
+    "signed": "features with a sign",
+    "unit": r"features of length $\sqrt{10}$",
+}
+
+
+def labels(plans: Mapping[str, experiments.Plan]) -> dict[str, str]:
+    """The name of every curve, by its key without the weight."""
+    curves: dict[str, Sequence[Curve]] = {name: plan.curves for name, plan in plans.items()}  # type: ignore[attr-defined]
+    return {("" if name == "main" else f"{name}/") + curve.key: curve.label for name in curves for curve in curves[name]}
+
+
+def rows(plans: Mapping[str, experiments.Plan], records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+    """A row per setting: means over the seeds with their 95% half widths, in nats; a diverged run counts as in Table 2."""
+    names, found = labels(plans), []
+    for key, group in records.items():
+        *plan, _, _, curve, lam = key.split("/")
+        part = plan[0] if plan else "main"
+        if curve == "untrained":
+            continue
+        runs = [table2.run_row(record) for record in group]
+        mi, accuracy = student_t([max(0.0, run["mi_train"]) for run in runs]), student_t([run["accuracy"] for run in runs])
+        name = names["/".join([*plan, curve])] + ("" if lam == "None" else f", λ {lam}")
+        values = {"mi": mi.mean, "mi_ci95": mi.half_width, "accuracy": accuracy.mean, "accuracy_ci95": accuracy.half_width}
+        counts = {"n_ok": sum(record.ok for record in group), "settled": sum(run["settled"] for run in runs), "n": len(group)}
+        found.append({"part": part, "setting": name, "loss": family(group[0].run.loss), "lam": lam, **values, **counts})
+    return pd.DataFrame(found)
+
+
+def picture(table: pd.DataFrame, untrained: float, true_mi: float) -> Figure:
+    """A line per setting: MI on the left, accuracy on the right, with their intervals; hollow has not settled.
+
+    Args:
+        table: of `rows`.
+        untrained: accuracy of an encoder that was never trained.
+        true_mi: in nats.
+    """
+    parts = [part for part in PARTS if part in set(table.part)]
+    counts = [int((table.part == part).sum()) for part in parts]
+    figure = Figure(figsize=(7.0, 0.9 + 0.17 * (sum(counts) + len(parts))))
+    panels = figure.subplots(len(parts), 2, sharex="col", squeeze=False, height_ratios=counts)
+    for (left, right), part in zip(panels, parts, strict=True):
+        cells = table[table.part == part].iloc[::-1].reset_index(drop=True)
+        for axes, measure, line, style in ((left, "mi", true_mi, ":"), (right, "accuracy", untrained, (0, (1, 3)))):
+            axes.axvline(line, color=TRUTH, ls=style, lw=1.2, zorder=1)
+            for place, cell in cells.iterrows():
+                colour, done = PALETTE[cell.loss], cell.settled == cell.n
+                axes.errorbar(
+                    cell[measure], place, xerr=cell[f"{measure}_ci95"], color=colour, marker=MARKERS[cell.loss], ms=4, lw=0,
+                    elinewidth=0.9, mfc=colour if done else "white",
+                )  # fmt: skip
+            axes.set(yticks=range(len(cells)), yticklabels=cells.setting if axes is left else [], ylim=(-0.6, len(cells) - 0.4))
+            axes.tick_params(axis="y", length=0)
+        left.set_title(PARTS[part], loc="left", fontsize=8)
+    panels[-1, 0].set(xlabel="MI estimate (nats)", xlim=(-0.1, 1.08 * true_mi))
+    panels[-1, 1].set(xlabel="test accuracy", xlim=(0, 1.03))
+    handles = [
+        Line2D([], [], color=TRUTH, ls=":", lw=1.2, label="true MI"),
+        Line2D([], [], color=TRUTH, ls=(0, (1, 3)), lw=1.2, label="untrained encoder"),
+        Line2D([], [], color=JOINT, marker="o", mfc="white", ms=4, lw=0, label="not settled"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, edgecolor=MARGINAL)
+    return figure
+
+
+def advice(table: pd.DataFrame, true_mi: float) -> pd.DataFrame:
+    """The settings ordered by what they are good for: error of the estimate, accuracy, and the share of seeds that failed."""
+    ordered = table.assign(error=(table.mi - true_mi).abs(), failed=1 - table.n_ok / table.n, name=table.setting)
+    ordered = ordered[ordered.settled == ordered.n].sort_values(["failed", "error"], kind="stable")
+    ordered["features"] = ordered.part.map({"signed": "signed", "unit": "one length"}).fillna("never negative")
+    columns = {"name": "loss", "features": "features", "error": "MI error", "accuracy": "accuracy", "failed": "failed"}
+    return ordered[list(columns)].rename(columns=columns).round(3).reset_index(drop=True)
