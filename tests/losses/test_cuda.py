@@ -55,6 +55,7 @@ def test_autocast_does_not_reach_the_loss(name, chosen, dtype):
         assert_close(theirs, mine, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @each_case
 def test_a_loss_waits_for_no_host(name, chosen):
     a, b = views("cuda")
@@ -68,6 +69,7 @@ def test_a_loss_waits_for_no_host(name, chosen):
             torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler
 @pytest.mark.parametrize("name", ["remine", "infonce", "renwj"])
 def test_in_chunks_and_compiled(name):
     whole = answer(Loss(name, temperature=0.5), "cuda")

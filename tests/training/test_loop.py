@@ -542,8 +542,9 @@ def test_devices_agree(optimizer):
     if optimizer == "sgd":  # Adam makes a whole step of a gradient that is rounding alone
         assert_close(there.cpu(), here, rtol=0, atol=1e-4)  # float32, 12 steps
     assert torch.equal(cuda.diverged_at, cpu.diverged_at)
+    near = {"rtol": 1e-4, "atol": 1e-4} if optimizer == "sgd" else {"rtol": 0.05, "atol": 1e-3}
     for name in COLUMNS:
-        assert_close(cuda.traces[name], cpu.traces[name], rtol=1e-4, atol=1e-4, equal_nan=True)
+        assert_close(cuda.traces[name], cpu.traces[name], **near, equal_nan=True)
 
 
 def loop_of(run, where):
@@ -575,6 +576,7 @@ def test_a_step_waits_for_no_host(run):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("run", STEPS)
 def test_a_step_on_cuda_does_not_synchronise_and_agrees_with_the_cpu(run):
     traces = {}
