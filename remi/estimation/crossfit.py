@@ -24,6 +24,8 @@ ROUNDING = 1e-6  # nats: a critic that is one number everywhere reads no more th
 WITNESSES = 10  # draws from Q that a density ratio needs to be believed
 AVERAGE = 0.7  # weight of the past in the moving average of the parameters that a look judges
 PATIENT = 3  # seconds without a progress bar
+READ, FEWEST = 2**24, 32  # pairs of a stack that are read, as long as a row meets at least so many others
+HIGHEST = 2**13  # training rows among whose scores the largest is sought
 GROUPS = 10  # parts of the held-out rows that the jackknife leaves out in turn
 OFFSET = {"nwj": 1.0}  # log E_Q[exp T] at the normalised critic; 0 for the other bounds
 
@@ -70,7 +72,11 @@ def limits(question: Question, network: nn.Module, splits: Sequence[Split], plan
     if plan.family == "infonce":  # each row has its own offset
         return Limits(nothing - torch.inf, nothing + torch.inf, nothing)
     far = math.log(max(WITNESSES, question.combinations(*(part.shape[1] for part in rows)) / WITNESSES))
-    within = Limits(offset - far, torch.minimum(question.joint(network, *rows).amax(-1), offset + far), nothing)
+    within = Limits(
+        offset - far,
+        torch.minimum(question.joint(network, *(spread(part, HIGHEST) for part in rows)).amax(-1), offset + far),
+        nothing,
+    )
     # Donsker-Varadhan does not hold its offset, and pooling needs one (Theorem 6): that of the scores as they are read, so
     # that a critic which only extrapolates, and is one number everywhere, reads 0
     return within._replace(offset=within.apply(scores).log_mean_exp()) if plan.pooled else within
@@ -252,7 +258,9 @@ def _choose_start(question: Question, network: QuadraticCritic | RatioCritic, sp
 @torch.no_grad()
 def read(question: Question, trained: Trained, rows: Sequence[Tensor], plan: Plan) -> Scores:
     """Scores (folds, ...) of these rows (runs, n), averaged over the restarts."""
-    scores = trained.limits.apply(question.score(trained.network, *rows))
+    n = max(part.shape[1] for part in rows)
+    block = BLOCK if plan.family == "infonce" else max(FEWEST, min(BLOCK, READ // (plan.runs * n)))
+    scores = trained.limits.apply(question.score(trained.network, *rows, block=block))
     return scores.map(lambda values: values.unflatten(0, (plan.restarts, plan.folds)).mean(0))
 
 

@@ -185,6 +185,8 @@ def table_reading(question: Question) -> dict[str, float]:
 
 def _copies(columns: Sequence[Column]) -> int:
     """Rows that repeat another, where a column has hardly a value twice otherwise: few levels repeat by themselves."""
+    if any(len(np.unique(column.values)) == len(column.values) for column in columns):
+        return 0
     together = np.stack([np.unique(column.values, return_inverse=True)[1] for column in columns], 1)
     different = np.unique(together, axis=0)
     fresh = max(len(np.unique(values)) for values in different.T)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from remi.estimation.plan import Plan
 
-VALIDATION = 1 / 6  # share of a fold's training rows that decides when to stop
+VALIDATION, ENOUGH = 1 / 6, 2048  # share of a fold's training rows that decides when to stop, and how many are enough
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ def split(n: int, plan: Plan, generator: torch.Generator, gap: int = 0) -> Split
         rest = order[~torch.isin(order, held_out)]
         rows.append((rest[torch.randperm(len(rest), generator=generator)], held_out))
     others, held_out = (torch.stack(part) for part in zip(*rows, strict=True))
-    stop = max(2, int(others.shape[1] * VALIDATION))
+    stop = max(2, min(ENOUGH, int(others.shape[1] * VALIDATION)))
     return Split(others[:, stop:], others[:, :stop], held_out)
 
 
 def _stretches(n: int, plan: Plan, gap: int) -> Split:
     """Time as a circle, so that all folds have as many rows: held out, gap, train, gap, validation, gap, train, gap."""
     size = n // plan.folds
-    stop = max(2, int((n - size) * VALIDATION))
+    stop = max(2, min(ENOUGH, int((n - size) * VALIDATION)))
     free = n - size - stop - 4 * gap  # rows to train on
     if free < max(8, n // 4):
         raise ValueError(

@@ -13,7 +13,7 @@ from torch import nn
 import remi
 from remi import estimate_mi, kl
 from remi.__main__ import main
-from remi.estimation import crossfit, ratios
+from remi.estimation import plan, rows, starts
 from remi.estimation.columns import TRANSFORMS
 from remi.losses import estimators
 from remi.training.critics import SeparableCritic
@@ -254,7 +254,7 @@ def test_a_critic_that_had_no_time_is_below_zero_and_said_so():
     line = Line()
     nn.init.constant_(line.net.weight, -1.0)
     found = kl(*SHIFTED, critic=line, steps=50, restarts=1)
-    assert found.interval[1] < 0
+    assert found.value < 0 < found.interval[1]
     assert "below 0 by more than its sampling error" in found.diagnostics[0]
     assert any("still improving" in text for text in found.diagnostics)
 
@@ -288,8 +288,8 @@ def test_bits():
 
 
 def test_no_row_is_read_by_a_critic_that_saw_it():
-    plan = crossfit.Plan("remine", 0, 5, 2, 128, 100, 1e-3)
-    part = crossfit.split(103, plan, torch.Generator().manual_seed(0))
+    chosen = plan.Plan("remine", 0, 5, 2, 128, 100, 1e-3)
+    part = rows.split(103, chosen, torch.Generator().manual_seed(0))
     for train, validation, held_out in zip(part.train, part.validation, part.held_out, strict=True):
         together = torch.cat([train, validation, held_out])
         assert sorted(together.tolist()) == list(range(103))
@@ -297,16 +297,16 @@ def test_no_row_is_read_by_a_critic_that_saw_it():
 
 
 def test_no_row_is_twice_in_a_batch():
-    plan = crossfit.Plan("remine", 0, 5, 1, 16, 100, 1e-3)
-    part = crossfit.split(100, plan, torch.Generator().manual_seed(0))
-    (drawn,) = crossfit.batches([part], 16)(torch.Generator().manual_seed(0), 0, 50)
+    chosen = plan.Plan("remine", 0, 5, 1, 16, 100, 1e-3)
+    part = rows.split(100, chosen, torch.Generator().manual_seed(0))
+    (drawn,) = rows.batches([part], 16)(torch.Generator().manual_seed(0), 0, 50)
     assert drawn.shape == (50, 16)
     assert all(len(set(rows)) == 16 for rows in drawn.tolist())
 
 
 def test_the_gaussian_start_is_the_log_ratio():
     x, y = (torch.tensor(z, dtype=torch.float64) for z in gaussian(100_000, 2, 1.0))
-    cross, own_x, own_y = (form.double() for form in ratios.dependence_starts(x, y)[0])
+    cross, own_x, own_y, *_ = (form.double() for form in starts.gaussian_starts(x, y)[0])
     rho = math.sqrt(1 - math.exp(-1))
     wanted = torch.eye(2).double() * rho / (1 - rho**2), torch.eye(2).double() * -(rho**2) / (1 - rho**2) / 2
     for form, expected in ((cross, wanted[0]), (own_x, wanted[1]), (own_y, wanted[1])):
@@ -423,8 +423,9 @@ def test_a_mistake_is_one_error(arguments, chosen, message):
     [
         ((X, Y[:, :1]), {}, "p and q must have the same columns"),
         ((FRAME[["a", "b"]], FRAME[["b", "a"]]), {}, "p and q must have the same columns"),
-        ((FRAME["a"], FRAME["code"].rename("a")), {}, "p and q column 'a' must be of one type"),
-        ((X[:, 0], FRAME["code"].to_numpy()), {}, "p and q column 'p' must be of one kind"),
+        ((FRAME["a"], FRAME["word"].rename("a")), {}, "p and q column 'a' must be of one type"),
+        ((X[:, 0], X[:, 0] > 0), {}, "p and q column 'p' must be of one type; got dtypes float64 and bool"),
+        ((FRAME["a"], Y[:, :1]), {}, "p and q must have the same columns"),
         ((X, Y[:10]), {}, "q must have at least 20 rows; got 10"),
         ((X, replaced(np.nan)), {}, "p column 'p0' must be finite; got nan in row 203"),
         ((X, Y), {"bound": "infonce"}, "bound must be one without rows of pairs"),
