@@ -58,11 +58,14 @@ def verdict(comparisons: Iterable[Comparison], instead: str = "") -> tuple[str, 
 
 
 def lines(comparisons: Iterable[Comparison]) -> str:
-    """A line per comparison: verdict, quantity, predicted and measured value."""
+    """A line per comparison: verdict, quantity, measured value; in brackets the predicted one, and how near it should be."""
+    found = list(comparisons)
+    expected = [
+        f"{c.predicted:.4g} ± {c.tolerance:.1g}" if c.relation == "=" else f"{c.relation} {c.predicted:.4g}" for c in found
+    ]
     return "\n".join(
-        f"{'holds' if c.holds else 'fails':>5}  {c.what}: {c.measured:.4g} {c.relation} {c.predicted:.4g}"
-        + (" as printed" if c.printed else "")
-        for c in comparisons
+        f"{'holds' if c.holds else 'fails':>5}  {c.what}: {c.measured:.4g} ({near})" + (" as printed" if c.printed else "")
+        for c, near in zip(found, expected, strict=True)
     )
 
 

@@ -91,7 +91,9 @@ def test_the_drawn_seed_lasts_as_long_as_the_median_and_the_table_counts_who_is_
     records = synthetic(replace(experiments.FIGURE1, profile="quick", seeds=5, steps=400))["nwj"]
     assert figures.typical(records) == 0
     ends = (60, 300, 20, 100, None)
-    records = [replace(r, scalars={} if end is None else {"diverged_at": float(end)}) for r, end in zip(records, ends, strict=True)]
+    records = [
+        replace(r, scalars={} if end is None else {"diverged_at": float(end)}) for r, end in zip(records, ends, strict=True)
+    ]
     assert figures.typical(records) == 3
     alive = figures.traces({"nwj": records}).set_index("step").alive
     assert alive[[0, 15, 20, 60, 100, 300, 395]].tolist() == [5, 5, 4, 3, 2, 1, 1]

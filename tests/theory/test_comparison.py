@@ -24,4 +24,5 @@ def test_the_printed_statement_decides_the_verdict():
     good, bad, printed = Comparison("a", 1, 1), Comparison("b", 1, 2), Comparison("c", 1, 2, 0, "<=", True)
     assert verdict([good, bad]) == ("corrected statement: 1 of 2 comparisons hold", True)
     assert verdict([printed, good], "n") == ("c: 2 (<= 1); corrected statement (n): 1 of 1 comparisons hold", False)
-    assert lines([good, printed]) == "holds  a: 1 = 1\nfails  c: 2 <= 1 as printed"
+    assert lines([good, printed]) == "holds  a: 1 (1 ± 0)\nfails  c: 2 (<= 1) as printed"
+    assert lines([Comparison("d", 0.4763, 0.49631, 0.0223)]) == "holds  d: 0.4963 (0.4763 ± 0.02)"
