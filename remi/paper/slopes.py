@@ -87,30 +87,33 @@ def _key(figure: Figure) -> None:
 def figure6(plan: BenchmarkPlan, by_lambda: pd.DataFrame, untrained: Mapping[str, float]) -> tuple[Figure, pd.DataFrame]:
     """MI and accuracy against the weight in the contrastive benchmark, a curve per regularized loss.
 
-    A cell with runs that have not settled is hollow; the loss is then named in the panel.
+    A benchmark that has tried one weight only is left out. A cell with runs that have not settled is hollow; the loss is then
+    named in the panel.
     """
-    figure = Figure(figsize=(7.0, 4.6))
-    panels = figure.subplots(2, len(plan.benchmarks), sharex=True, squeeze=False)
-    for (top, bottom), benchmark in zip(panels.T, plan.benchmarks, strict=True):
+    shown = [benchmark for benchmark in plan.benchmarks if len(benchmark.lams or plan.lams) > 1]
+    figure = Figure(figsize=(7.0, 0.8 + 2.1 * len(shown)))
+    panels = figure.subplots(len(shown), 2, sharex=True, squeeze=False)
+    for (left, right), benchmark in zip(panels, shown, strict=True):
         rows = by_lambda[by_lambda.dataset == benchmark.dataset]
         truth = float(np.log(benchmark.classes))
-        for axes, measure in ((top, "mi"), (bottom, "accuracy")):
+        for axes, measure in ((left, "mi"), (right, "accuracy")):
             for place, loss in enumerate(PALETTE):
                 _course(axes, rows[rows.loss == loss].sort_values("lam"), measure, place)
-        top.axhline(truth, color=TRUTH, ls=":", lw=1.2, zorder=1)
-        top.annotate(rf"true MI, $\log {benchmark.classes}$", (1, truth), (-2, 2), **_IN_THE_MARGIN)
-        bottom.axhline(untrained[benchmark.dataset], **UNTRAINED)
-        bottom.annotate("untrained", (1, untrained[benchmark.dataset]), (-2, 2), **_IN_THE_MARGIN)
-        top.set(title=f"{readable(benchmark.dataset)}, {benchmark.classes} classes", ylim=(-0.05 * truth, 1.3 * truth))
-        bottom.set(xlabel=r"weight $\lambda$ of the regularizer", xscale="log", ylim=(0, 1.05))
-        bottom.set_xticks(plan.lams, [f"{lam:g}" for lam in plan.lams])
-        bottom.minorticks_off()
+        left.axhline(truth, color=TRUTH, ls=":", lw=1.2, zorder=1)
+        left.annotate(rf"true MI, $\log {benchmark.classes}$", (1, truth), (-2, 2), **_IN_THE_MARGIN)
+        right.axhline(untrained[benchmark.dataset], **UNTRAINED)
+        right.annotate("untrained", (1, untrained[benchmark.dataset]), (-2, 2), **_IN_THE_MARGIN)
+        title = f"{readable(benchmark.dataset)}, {benchmark.classes} classes"
+        left.set(title=title, ylim=(-0.05 * truth, 1.3 * truth), ylabel="MI estimate (nats)")
+        right.set(xscale="log", ylim=(0, 1.05), ylabel="test accuracy")
         late = [LABELS["re" + loss] for loss in PALETTE if (rows[rows.loss == loss].settled < rows[rows.loss == loss].n).any()]
         if late:
             words = f"hollow, not settled:\n{', '.join(late)}"
-            top.text(0.02, 0.99, words, transform=top.transAxes, fontsize=6.5, color=JOINT, va="top")
-    panels[0, 0].set_ylabel("MI estimate (nats)")
-    panels[1, 0].set_ylabel("test accuracy")
+            left.text(0.02, 0.99, words, transform=left.transAxes, fontsize=6.5, color=JOINT, va="top")
+    for axes in panels[-1]:
+        axes.set_xlabel(r"weight $\lambda$ of the regularizer")
+        axes.set_xticks(plan.lams, [f"{lam:g}" for lam in plan.lams])
+        axes.minorticks_off()
     handles = [
         Line2D([], [], color=colour, marker=MARKERS[loss], ms=4, label=LABELS["re" + loss]) for loss, colour in PALETTE.items()
     ]
