@@ -78,8 +78,9 @@ SHORT = 100  # steps
 
 
 def encoders(describe, profile="quick", seeds=SEEDS, keep=lambda key: True):
-    """Records of the runs of Table 2: `describe(run, curve)` says estimate, accuracy and state of each."""
-    plan = replace(experiments.table2(profile)["main"], seeds=seeds)
+    """Records of the runs of Table 2, at every weight: `describe(run, curve)` says estimate, accuracy and state of each."""
+    plan = experiments.table2(profile)["main"]
+    plan = replace(plan, seeds=seeds, benchmarks=tuple(replace(benchmark, lams=()) for benchmark in plan.benchmarks))
     return {
         key: [encoder(run, *describe(run, key.split("/")[2])) for run in group]
         for key, group in experiments.groups({"main": plan}).items()
