@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from remi.losses import family
 from remi.paper.checks_beyond import bias, survives
-from remi.paper.experiments import Curve, GaussianPlan, OneHotPlan
 from remi.paper.measures import staircase
+from remi.paper.plans import Curve, GaussianPlan, OneHotPlan
 from remi.runs import Record
 from remi.style import JOINT, MARGINAL, PALETTE, RIVALS, TRUTH
 from remi.theory import offsets

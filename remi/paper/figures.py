@@ -19,8 +19,8 @@ from matplotlib.lines import Line2D
 import remi
 from remi.losses import LABELS, family
 from remi.paper import typeset
-from remi.paper.experiments import Curve, GaussianPlan, OneHotPlan, Plan
 from remi.paper.measures import level_errors, levels, smooth, trace
+from remi.paper.plans import Curve, GaussianPlan, OneHotPlan, Plan
 from remi.paper.slopes import slopes
 from remi.runs import SOURCES, EncoderRun, Record
 from remi.style import JOINT, MARGINAL, PALETTE, TRUTH, render

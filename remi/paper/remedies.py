@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from remi.losses import family
-from remi.paper import experiments, table2
-from remi.paper.experiments import Curve
+from remi.paper import table2
+from remi.paper.plans import Curve, Plan
 from remi.runs import Record
 from remi.style import JOINT, MARGINAL, MARKERS, PALETTE, TRUTH
 from remi.training import student_t
@@ -22,13 +22,13 @@ PARTS = {  # plan, and what its rows have in common
 }
 
 
-def labels(plans: Mapping[str, experiments.Plan]) -> dict[str, str]:
+def labels(plans: Mapping[str, Plan]) -> dict[str, str]:
     """The name of every curve, by its key without the weight."""
     curves: dict[str, Sequence[Curve]] = {name: plan.curves for name, plan in plans.items()}  # type: ignore[attr-defined]
     return {("" if name == "main" else f"{name}/") + curve.key: curve.label for name in curves for curve in curves[name]}
 
 
-def rows(plans: Mapping[str, experiments.Plan], records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+def rows(plans: Mapping[str, Plan], records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     """A row per setting: means over the seeds with their 95% half widths, in nats; a diverged run counts as in Table 2."""
     names, found = labels(plans), []
     for key, group in records.items():

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from remi.losses import LABELS
-from remi.paper.experiments import BenchmarkPlan
+from remi.paper.plans import BenchmarkPlan
 from remi.paper.table2 import readable
 from remi.style import JOINT, MARGINAL, MARKERS, PALETTE, TRUTH
 

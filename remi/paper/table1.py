@@ -6,7 +6,7 @@ import pandas as pd
 
 from remi.losses import BOUNDS, LABELS, estimators
 from remi.paper import experiments
-from remi.paper.experiments import Curve
+from remi.paper.plans import Curve
 
 NOTHING = "–"
 PINNED = {  # loss and the value of the option that decides: normalizer, name of its squared difference to the target

@@ -9,8 +9,8 @@ import pandas as pd
 
 from remi.losses import BOUNDS, LABELS, estimators
 from remi.paper import experiments
-from remi.paper.experiments import Benchmark
 from remi.paper.measures import settled
+from remi.paper.plans import Benchmark
 from remi.runs import Record
 from remi.theory import closed_form
 from remi.training import images, student_t

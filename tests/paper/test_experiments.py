@@ -100,12 +100,13 @@ def test_span_of_the_drawn_average():
 
 
 SMALL = {"network": "mlp", "hidden": (64, 512), "side": None, "train_size": None}
-CONV = {"network": "conv", "hidden": (16, 32, 64, 512), "side": None, "train_size": 10_000}
+CONV = {"network": "conv", "hidden": (16, 32, 64, 512), "side": None}
 RESNET = {"network": "resnet18", "hidden": (), "side": 224, "train_size": None}  # paper/settings.md
 IMAGES = {  # profile, data set: batch, steps in SLB and CLB, and what sees the images
-    ("quick", "digits"): (10, 150 * (1437 // 10), 300 * (1437 // 10), SMALL),
-    ("quick", "digit-pairs"): (100, 600, 600, SMALL),
-    ("desk", "cifar-10"): (10, 10 * 1000, 10 * 1000, CONV),
+    ("quick", "digits"): (10, 300 * (1437 // 10), 300 * (1437 // 10), SMALL),
+    ("quick", "digit-pairs"): (100, 3000, 8000, SMALL),
+    ("desk", "cifar-10"): (10, 20_000, 40_000, CONV | {"train_size": 1000}),
+    ("desk", "cifar-100"): (100, 6000, 25_000, CONV | {"train_size": 5000}),
     ("paper", "cifar-10"): (10, 40 * 5000, 100 * 5000, RESNET),
     ("paper", "cifar-100"): (100, 100 * 500, 150 * 500, RESNET),
 }
@@ -134,20 +135,24 @@ def test_table2_counts(profile, ten, seeds):
     cells = {key: len(members) for key, members in groups(PLANS["table2"](profile)).items()}
     curves = [key.split("/")[2] for key in cells]
     grid = sum(count for count, curve in zip(cells.values(), curves, strict=True) if "-" not in curve and curve != "untrained")
-    blocks = 2 * sum(name == profile for name, _ in IMAGES)  # tasks times data sets
-    assert grid == blocks * 24 * seeds  # 6 originals and 6 twins at 3 weights: 480 in the paper
+    blocks = 4  # two tasks, two data sets
+    losses = 2 * 24 + 2 * (24 if profile == "paper" else 12)  # 6 originals and 6 twins at 3 weights, or at 1
+    assert grid == losses * seeds  # 480 in the paper
     assert curves.count("untrained") == blocks
     twins = {f"re{name}-noclip/{lam}" for name in ("nwj", "tuba") for lam in (0.1, 0.01, 0.001)}
     ablation = {f"clb/{ten}/{curve}" for curve in twins | {"nwj-clip/None", "tuba-clip/None"}}
     assert {key for key in cells if "clip" in key} == ablation
-    assert sum(cells.values()) == (blocks * (24 + 1) + 8) * seeds
+    assert sum(cells.values()) == (losses + blocks + 8) * seeds
+    assert {key.rpartition("/")[2] for key in cells if "100" in key or "pairs" in key} == (
+        {"None", "0.1", "0.01", "0.001"} if profile == "paper" else {"None", "0.001"}
+    )
     assert TABLE2.lams == (0.1, 0.01, 0.001)
 
 
 def test_quick_sizes():
     assert {len(members) for figure in KEYS if figure != "fig7" for members in groups(PLANS[figure]("quick")).values()} == {20}
     run = groups(PLANS["fig7"]("quick"))["mine"]
-    assert len(run) == 1
+    assert len(run) == 3
     assert holds(run[0], {"steps": 2500, "hidden": (128, 128)})
 
 
@@ -204,7 +209,7 @@ def test_a_plan_prints_one_field_per_line():
 def test_a_plan_says_where_the_tasks_differ_in_length():
     text = "cifar-10 (batch 10, 200000 SLB and 500000 CLB steps), cifar-100 (batch 100, 50000 SLB and 75000 CLB steps)"
     assert text in str(PLANS["table2"]("paper")["main"])
-    assert "cifar-10 (batch 10, 10000 steps)" in str(PLANS["table2"]("desk")["main"])
+    assert "digits (batch 10, 42900 steps)" in str(PLANS["table2"]("quick")["main"])
 
 
 @pytest.mark.parametrize(
