@@ -150,7 +150,9 @@ def _numbers(where: str, values: Any, kind: str) -> Array:
     exact = given.dtype.itemsize < 8 or given.dtype == float or bool((np.abs(found) < 2**53).all() and kind != "f")
     if exact:
         return found
-    from_least = given - given.min() if kind != "i" else given.astype(np.int64).view(np.uint64) - np.uint64(given.min() % 2**64)
+    from_least = (
+        given - given.min() if kind != "i" else given.astype(np.int64).view(np.uint64) - np.uint64(int(given.min()) % 2**64)
+    )
     found = from_least.astype(float)
     if len(np.unique(found)) < len(np.unique(given)):
         raise ValueError(

@@ -16,6 +16,7 @@ from remi.losses import Scores, estimators
 INFLATED = 1.5  # rows that count as one, from which on it is said
 HEAVY = 0.5  # share of a column's variance in a thousandth of its rows
 UNMET = 0.02  # share of P's rows where Q has none
+MANY = 0.2  # share of different rows below which copies are repeated measurements
 SELDOM = 0.9  # share of different values in a column whose values do not repeat by themselves
 Z = 1.645  # of a normal distribution, one-sided 5%
 
@@ -126,10 +127,10 @@ def diagnose(
     if others[high] - value > 2 * half + 0.02 * abs(value):
         yield f"The same held-out scores read {others[high]:.3f} as {high} and {value:z.3f} as {plan.bound}: the bounds disagree."
     copies = _copies(columns)
-    if copies > rows / 100:
+    if copies > len(columns[0].values) / 100:
         yield (
-            f"{copies} of {rows} rows repeat another: if they are copies of it, critics have seen rows that they are read on, "
-            f"and the value may be too high."
+            f"{copies} of {len(columns[0].values)} rows repeat another: if they are copies of it, critics have seen rows that they "
+            f"are read on, and the value may be too high."
         )
     few = [c.name for c in columns if not c.discrete and len(np.unique(c.values[:100_000])) <= FEW]
     if few:
@@ -184,10 +185,12 @@ def table_reading(question: Question) -> dict[str, float]:
 
 
 def _copies(columns: Sequence[Column]) -> int:
-    """Rows that repeat another, where a column has hardly a value twice otherwise: few levels repeat by themselves."""
-    if any(len(np.unique(column.values)) == len(column.values) for column in columns):
+    """Rows that repeat another, where some column of numbers has hardly a value twice otherwise: few values repeat anyway."""
+    n = len(columns[0].values)
+    known = [len(np.unique(column.values)) for column in columns]
+    if n in known or len(columns) == 1:
         return 0
     together = np.stack([np.unique(column.values, return_inverse=True)[1] for column in columns], 1)
-    different = np.unique(together, axis=0)
-    fresh = max(len(np.unique(values)) for values in different.T)
-    return len(together) - len(different) if fresh > SELDOM * len(different) else 0
+    different = len(np.unique(together, axis=0))
+    fresh = max((count for column, count in zip(columns, known, strict=True) if not column.discrete), default=0)
+    return n - different if fresh > SELDOM * different and different > n * MANY else 0

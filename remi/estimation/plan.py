@@ -44,6 +44,7 @@ class Plan:
         object.__setattr__(self, "lr", float(self.lr))
         if not isinstance(self.series, bool | np.bool_):
             raise ValueError(f"series must be True or False; got {self.series!r}")
+        object.__setattr__(self, "series", bool(self.series))
         if isinstance(lam := self.options.get("lam"), Tensor):
             raise ValueError(f"lam must be one number; got {lam!r}")
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in self.options.items()}
