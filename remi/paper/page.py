@@ -153,7 +153,7 @@ def build(products: Path, profile: str, notebooks: Mapping[str, NotebookNode]) -
     judged = committed(root)
     claims = [_claim(row) for row in judged.to_dict("records")]
     sections = [_section(place, notebooks, products) for place in PLACES]
-    homes = {claim.id: claim.figure for claim in CLAIMS}
+    homes = {claim.id: claim.figure for claim in CLAIMS if claim.figure in {place.stem for place in PLACES}}
     every = {name: where for name in PROFILES if (where := root / ("" if name == "quick" else name)).is_dir()}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ROOM / "templates"),
