@@ -287,7 +287,7 @@ TREATMENTS = {  # key of the records, with the loss for {}: name, dashes, marker
     "re{}-noclip": ("regularizer only", (1, 1), "P", 1.0),
     "re{}-log": ("log penalty (ours)", (2, 1), "D", 1.0),
 }
-MARK = {"ms": 4, "mec": "white", "mew": 0.4}
+MARK: dict[str, Any] = {"ms": 4, "mec": "white", "mew": 0.4}
 LARGEST = 30.0  # nats: where the axis of errors ends; what lies beyond is drawn there
 
 

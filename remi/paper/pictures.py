@@ -223,8 +223,9 @@ def _pooling(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFram
 def _means(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     """Bias of the losses whose pooled estimate is the mean of the batches' estimates, a dot per seed."""
     table = _bias(records, "means", ("infonce", "nwj", "tuba", "js"), POOLED[-1:])
-    for (loss, twin), rows in table.groupby(["loss", "treatment"]):
-        places = list(estimators.BOUNDS).index(loss) - 2 + 0.18 * (2 * twin - 1) + np.linspace(-0.08, 0.08, len(rows))
+    for key, rows in table.groupby("curve"):
+        loss, twin = estimators.family(str(key)), str(key).startswith("re")
+        places = list(estimators.BOUNDS).index(loss) - 2 + (0.18 if twin else -0.18) + np.linspace(-0.08, 0.08, len(rows))
         axes.plot(places, rows.y, "o", color=PALETTE[loss], mfc=PALETTE[loss] if twin else "white", ms=4)
     axes.set_xticks(range(4), ["InfoNCE", "NWJ", "TUBA", "JS"])
     axes.text(3.45, -0.71, "filled: regularized", color=JOINT, fontsize=7, ha="right")
