@@ -129,8 +129,8 @@ def diagnose(
     copies = _copies(columns)
     if copies > len(columns[0].values) / 100:
         yield (
-            f"{copies} of {len(columns[0].values)} rows repeat another: if they are copies of it, critics have seen rows that they "
-            f"are read on, and the value may be too high."
+            f"{copies} of {len(columns[0].values)} rows repeat another: if they are copies of it, critics have seen rows that "
+            f"they are read on, and the value may be too high."
         )
     few = [c.name for c in columns if not c.discrete and len(np.unique(c.values[:100_000])) <= FEW]
     if few:
