@@ -23,6 +23,7 @@ TOLERANCE = 5e-4  # nats
 ROUNDING = 1e-6  # nats: a critic that is one number everywhere reads no more than T = 0
 WITNESSES = 10  # draws from Q that a density ratio needs to be believed
 AVERAGE = 0.7  # weight of the past in the moving average of the parameters that a look judges
+SOMETHING = 1.0  # standard errors by which a critic must read more than T = 0
 PATIENT = 3  # seconds without a progress bar
 READ, FEWEST = 2**24, 32  # pairs of a stack that are read, as long as a row meets at least so many others
 HIGHEST = 2**13  # training rows among whose scores the largest is sought
@@ -118,11 +119,11 @@ class Look:
         """(runs,) mean value of the fold's critics: its restarts watch different rows, and are judged together."""
         return self._over_folds(self.value.unsqueeze(-1)).mean(-1).repeat(self.plan.restarts)
 
-    def surpasses(self, best: "Look", errors: float) -> Tensor:
-        """(runs,) True where the value is higher by more than so many standard errors."""
+    def surpasses(self, best: "Look", errors: Tensor) -> Tensor:
+        """(runs,) True where the value is higher by more than so many standard errors (runs,)."""
         gained = self._over_folds(self.rows - best.rows)
-        convincing = gained.mean(-1) > errors * gained.std(-1) / math.sqrt(gained.shape[-1]) + ROUNDING
-        return convincing.repeat(self.plan.restarts)
+        error = (gained.std(-1) / math.sqrt(gained.shape[-1])).repeat(self.plan.restarts)
+        return gained.mean(-1).repeat(self.plan.restarts) > errors * error + ROUNDING
 
     def where(self, mask: Tensor, other: "Look") -> "Look":
         """This look where `mask` (runs,) says so, the other elsewhere."""
@@ -202,7 +203,8 @@ def train(question: Question, network: nn.Module, splits: Sequence[Split], plan:
             put(average)
             looks.append(look(question, network, splits, plan))
             steps.append(steps[-1] + chunk)
-            progress, better = looks[-1].shared > best.shared + TOLERANCE, looks[-1].surpasses(best, question.doubt)
+            doubt = torch.where(idle & (best_step == 0), SOMETHING, question.doubt)
+            progress, better = looks[-1].shared > best.shared + TOLERANCE, looks[-1].surpasses(best, doubt)
             for keep, now in zip(kept, average, strict=True):
                 keep[better] = now[better]
             best = looks[-1].where(better, best)
@@ -231,7 +233,8 @@ def _choose_start(question: Question, network: QuadraticCritic | RatioCritic, sp
     rows, offset = [part.train for part in splits], OFFSET.get(plan.family, 0.0)
     candidates = [question.starts(*(part[run] for part in rows)) for run in range(plan.runs)]
     network.shift(torch.full((plan.runs,), offset, device=rows[0].device))
-    best = look(question, network, splits, plan).shared
+    nothing = look(question, network, splits, plan)
+    best = nothing.shared
     chosen, shifts = torch.zeros_like(best, dtype=torch.long), torch.zeros_like(best)
     for index, stacked in enumerate(zip(*candidates, strict=True), 1):
         for form, values in zip(network.forms(), zip(*stacked, strict=True), strict=True):
@@ -239,9 +242,10 @@ def _choose_start(question: Question, network: QuadraticCritic | RatioCritic, sp
         normalise = offset - question.score(network, *(spread(part, BLOCK) for part in rows), block=LOOK_BLOCK).log_mean_exp()
         normalise = torch.where(normalise.isfinite(), normalise, 0.0)
         network.shift(normalise)
-        value = look(question, network, splits, plan).shared
+        candidate = look(question, network, splits, plan)
         network.shift(-normalise)
-        better = value > best
+        value = candidate.shared
+        better = (value > best) & candidate.surpasses(nothing, torch.full_like(best, SOMETHING))
         best, chosen = torch.where(better, value, best), torch.where(better, index, chosen)
         shifts = torch.where(better, normalise, shifts)
     for place, form in enumerate(network.forms()):

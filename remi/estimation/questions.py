@@ -111,10 +111,9 @@ class Dependence(Question):
         return self.x.shape[1] * self.y.shape[1]
 
     def starts(self, *rows: Tensor) -> list[Forms]:
-        """Gaussian fits and, for two discrete columns, tables."""
-        found = gaussian_starts(self.x[rows[0]], self.y[rows[0]])
+        """Gaussian fits or, for two discrete columns, tables."""
         if self.levels is None:
-            return found
+            return gaussian_starts(self.x[rows[0]], self.y[rows[0]])
         sizes = [int(level.max()) + 1 for level in self.levels]
         x, y = (level[rows[0]] for level in self.levels)
         counts = torch.bincount(x * sizes[1] + y, minlength=sizes[0] * sizes[1]).view(*sizes)
@@ -123,7 +122,7 @@ class Dependence(Question):
             first = z.new_zeros(size, z.shape[1])
             first[level] = z  # rows of one level are alike
             features.append(first)
-        return found + table_starts(counts, *features)
+        return table_starts(counts, *features)
 
 
 @dataclass
