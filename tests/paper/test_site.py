@@ -56,6 +56,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
+def test_every_notebook_has_a_line_in_the_contents():
+    named = re.findall(r"<notebooks/(\w+)>", (ROOT / "docs" / "index.md").read_text())
+    assert sorted(named) == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
 @pytest.mark.slow
 def test_every_link_leads_somewhere_and_nothing_is_requested(site):
     pages = [path for path in site.rglob("*.html") if "figures" not in path.parts]
