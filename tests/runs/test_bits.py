@@ -1,7 +1,7 @@
 """The same bits on every x86-64 processor with AVX2, in the environment that trains: hashes of short trainings of every kind.
 
-They were made on an AMD processor with AVX-512; 99 trainings of Table 2 agree to the last digit with one without. No Intel processor
-has been seen yet, so one that differs there is expected, and said; after a new PyTorch, `python tests/runs/test_bits.py` prints
+They were made on an AMD processor with AVX-512; 99 trainings of Table 2 agree to the last digit with one without. An Intel
+processor has not been seen yet, so one that differs there is expected, and said. After a new PyTorch this file, executed, prints
 them anew.
 """
 
