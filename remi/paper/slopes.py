@@ -27,13 +27,14 @@ def slopes(summary: pd.DataFrame) -> Figure:
         summary: of `table2.summary`.
     """
     blocks = list(dict.fromkeys(zip(summary.task, summary.dataset, strict=True)))
+    losses = [loss for loss in PALETTE if loss in set(summary.loss)]
     figure = Figure(figsize=(7.0, 0.7 + 1.5 * len(blocks)))
     panels = figure.subplots(len(blocks), 2, squeeze=False, sharex=True)
     for (left, right), (task, dataset) in zip(panels, blocks, strict=True):
         cells = summary[(summary.task == task) & (summary.dataset == dataset)]
         truth, untrained = cells.true_mi.iloc[0], cells[cells.variant == "untrained"].accuracy_mean.iloc[0]
         for axes, measure in ((left, "mi"), (right, "accuracy")):
-            for place, loss in enumerate(PALETTE):
+            for place, loss in enumerate(losses):
                 slope(axes, place, cells[cells.loss == loss].set_index("variant"), measure)
         left.axhline(truth, color=TRUTH, ls=":", lw=1.2, zorder=1)
         left.annotate(f"true MI {truth:.2f}", (1, truth), (-2, 2), **_IN_THE_MARGIN)
@@ -42,9 +43,9 @@ def slopes(summary: pd.DataFrame) -> Figure:
         left.set(title=f"{task.upper()}, {readable(dataset)}", ylim=(-0.06 * truth, 1.2 * truth), ylabel="MI (nats)")
         right.set(ylim=(-0.03, 1.08), ylabel="test accuracy")
     for axes in panels[-1]:
-        axes.set_xticks(range(len(PALETTE)), [LABELS[loss] for loss in PALETTE])
-        for text, colour in zip(axes.get_xticklabels(), PALETTE.values(), strict=True):
-            text.set_color(colour)
+        axes.set_xticks(range(len(losses)), [LABELS[loss] for loss in losses])
+        for text, loss in zip(axes.get_xticklabels(), losses, strict=True):
+            text.set_color(PALETTE[loss])
     _key(figure)
     return figure
 
@@ -57,8 +58,8 @@ _IN_THE_MARGIN: dict[str, Any] = {
 def slope(axes: Axes, place: float, variants: pd.DataFrame, measure: str) -> None:
     """One loss: original on the left, its twin on the right, ours filled and joined, the published ones open and grey."""
     sides = {"original": place - STEP, "regularized": place + STEP}
-    ours = variants.loc[list(sides)]
-    colour, marker = PALETTE[str(ours.loss.iloc[0])], MARKERS[str(ours.loss.iloc[0])]
+    ours, loss = variants.reindex(list(sides)), str(variants.loss.iloc[0])  # what was not trained is not drawn
+    colour, marker = PALETTE[loss], MARKERS[loss]
     axes.plot(list(sides.values()), ours[f"{measure}_mean"], color=colour, lw=1.4, zorder=2)
     axes.plot(list(sides.values()), ours[f"published_{measure}_mean"], color=MARGINAL, lw=0.7, zorder=1)
     for x, (_, cell) in zip(sides.values(), ours.iterrows(), strict=True):

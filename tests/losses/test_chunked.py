@@ -117,7 +117,7 @@ def test_extremes_and_counts_are_the_dense_ones(setting, leading):
 def test_scores_that_are_never_there_cannot_be_had(setting):
     """A bound of one's own that reads them gets an error, not something else's entries."""
     found = settings(*draw((), torch.float64))[setting][1]
-    for field in ("joint", "marginal", "joint_mask", "marginal_mask", "row_mask", "rowwise"):
+    for field in ("joint", "marginal", "joint_mask", "marginal_mask", "row_mask", "rowwise", "runs", "halves"):
         with pytest.raises(AttributeError, match="in parts and never all there: ask for joint_mean"):
             getattr(found, field)
     with pytest.raises(AttributeError, match="never all there"):

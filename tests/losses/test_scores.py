@@ -279,3 +279,25 @@ def test_half_precision_is_read_in_single(dtype):
 )
 def test_labels_may_be_any_integers(dtype):
     assert Scores.from_logits(TENS, tensor([2, 0, 1], dtype=dtype)).joint.tolist() == [2, 10, 21]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda z, labels: Scores.from_matrix(z @ z.transpose(-1, -2)),
+        lambda z, labels: Scores.from_views(z, z.flip(-1)),
+        lambda z, labels: Scores.from_embeddings(z, labels),
+        lambda z, labels: Scores.from_logits(z, labels),
+    ],
+)
+def test_the_runs_of_a_stack_are_its_parts(build):
+    generator = torch.Generator().manual_seed(0)
+    z, labels = torch.randn(5, 6, 4, generator=generator), torch.randint(0, 3, (5, 6), generator=generator)
+    whole = build(z, labels)
+    for part in (slice(1, 3), slice(4, 5)):
+        alone, found = build(z[part], labels[part]), whole.runs(part)
+        for name in ("joint", "marginal", "joint_mask", "marginal_mask", "row_mask"):
+            mine, theirs = getattr(found, name), getattr(alone, name)
+            assert (mine is None) == (theirs is None)
+            assert mine is None or torch.equal(mine, theirs)
+        assert torch.equal(found.log_mean_exp(), whole.log_mean_exp()[part])
