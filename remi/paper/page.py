@@ -59,8 +59,8 @@ class Place:
 
     @property
     def label(self) -> str:
-        """Derivation 2 for derivation2, Fig. 3 for fig3."""
-        return re.sub(r"^(fig)?\D*", lambda found: "Fig. " if found[1] else f"{found[0].capitalize()} ", self.stem)
+        """Derivation 2 for derivation2, Fig. 3 for fig3, Beyond for beyond."""
+        return re.sub(r"^(fig)?\D*", lambda found: "Fig. " if found[1] else f"{found[0].capitalize()} ", self.stem).strip()
 
     @property
     def picture(self) -> str:
@@ -119,6 +119,7 @@ PLACES = (
     Place("derivation4_benchmarks", "the benchmarks' true values (Theorems 7 and 8)"),
     Place("derivation5_explosion", "left open: why the losses explode", also=("explode-4", "explode-5")),
     Place("remedies_brake", "left open: why lambda costs MI, and what to do about it"),
+    Place("beyond_offsets", "ours: later losses, who holds the constant and what it costs"),
 )
 
 

@@ -66,6 +66,9 @@ def test_open_clip():
     theirs = open_clip.loss.ClipLoss()(image_features=z1, text_features=z2, logit_scale=scale, output_dict=True)
     assert ours.keys() == theirs.keys()
     same(*(sum(found.values()) for found in (ours, theirs)), [z1, z2, scale], N)
+    bias = -3.0
+    sigmoid = adapters.OpenClip(Loss("sigmoid", bias=bias, temperature=1.0, normalize=False))
+    same(sigmoid(z1, z2, scale), open_clip.loss.SigLipLoss()(z1, z2, scale, bias), [z1, z2, scale], 1)
     with pytest.raises(ValueError, match=r"temperature=1.0 and normalize=False"):
         adapters.OpenClip(Loss("infonce"))
     with pytest.raises(ValueError, match="logit_bias must be None"):

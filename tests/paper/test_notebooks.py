@@ -30,6 +30,7 @@ def test_all_are_there():
     stems = [path.stem.split("_")[0] for path in PATHS]
     assert stems == [
         "00",
+        "beyond",
         *(f"derivation{n}" for n in range(1, 6)),
         *(f"fig{n}" for n in range(1, 8)),
         "table2",
