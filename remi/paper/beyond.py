@@ -19,7 +19,7 @@ HUES = PALETTE | RIVALS
 COSTS = {  # as `offsets.HOLDERS` calls them, and where their line is named, in nats
     "MINE": (-2.9, -0.28),
     "InfoNCE-anchor": (1.1, -0.28),
-    "HD-DIME": (1.5, 0.56),
+    "HD-DIME": (-2.9, 0.76),
     "sigmoid": (1.9, 1.55),
     "NWJ": (-2.9, 2.14),
     "ReMINE, lam 1": (-1.55, 3.0),
