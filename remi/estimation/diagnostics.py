@@ -92,7 +92,7 @@ def diagnose(
             f"The value, {value:z.3f}, is within its sampling error of 0, {half:.3f}: no dependence is shown, and {unseen:.3f} "
             f"nats of it could be hidden."
         )
-    if readings.get("table", 0.0) > value + 2 * half + gap:
+    if "table" in readings and readings["table"] > value + 2 * half + gap:
         yield (
             f"{rows} rows are few for the table of these columns, which reads {readings['table']:.3f} itself, too high: "
             f"dependence up to that is not excluded."
