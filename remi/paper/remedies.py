@@ -10,7 +10,7 @@ from remi.losses import family
 from remi.paper import table2
 from remi.paper.plans import Curve, Plan
 from remi.runs import Record
-from remi.style import JOINT, MARGINAL, MARKERS, PALETTE, TRUTH
+from remi.style import JOINT, MARGINAL, MARKERS, PALETTE, RIVALS, TRUTH
 from remi.training import student_t
 
 PARTS = {  # plan, and what its rows have in common
@@ -19,7 +19,9 @@ PARTS = {  # plan, and what its rows have in common
     "variance": "no target: variance alone",
     "signed": "features with a sign",
     "unit": r"features of length $\sqrt{10}$",
+    "later": "later losses, features never negative",
 }
+HUES = PALETTE | RIVALS
 
 
 def labels(plans: Mapping[str, Plan]) -> dict[str, str]:
@@ -62,9 +64,9 @@ def picture(table: pd.DataFrame, untrained: float, true_mi: float) -> Figure:
         for axes, measure, line, style in ((left, "mi", true_mi, ":"), (right, "accuracy", untrained, (0, (1, 3)))):
             axes.axvline(line, color=TRUTH, ls=style, lw=1.2, zorder=1)
             for place, cell in cells.iterrows():
-                colour, done = PALETTE[cell.loss], cell.settled == cell.n
+                colour, done, marker = HUES[cell.loss], cell.settled == cell.n, MARKERS.get(cell.loss, "X")
                 axes.errorbar(
-                    cell[measure], place, xerr=cell[f"{measure}_ci95"], color=colour, marker=MARKERS[cell.loss], ms=4, lw=0,
+                    cell[measure], place, xerr=cell[f"{measure}_ci95"], color=colour, marker=marker, ms=4, lw=0,
                     elinewidth=0.9, mfc=colour if done else "white",
                 )  # fmt: skip
             axes.set(yticks=range(len(cells)), yticklabels=cells.setting if axes is left else [], ylim=(-0.6, len(cells) - 0.4))
