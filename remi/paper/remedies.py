@@ -1,8 +1,10 @@
 """What the analysis of the weight asks for, measured: another target, no target, features with a sign, features of one length."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -22,6 +24,7 @@ PARTS = {  # plan, and what its rows have in common
     "later": "later losses, features never negative",
 }
 HUES = PALETTE | RIVALS
+LARGEST = 1.8  # truths; what reads more is drawn there, with its number
 
 
 def labels(plans: Mapping[str, Plan]) -> dict[str, str]:
@@ -63,16 +66,12 @@ def picture(table: pd.DataFrame, untrained: float, true_mi: float) -> Figure:
         cells = table[table.part == part].iloc[::-1].reset_index(drop=True)
         for axes, measure, line, style in ((left, "mi", true_mi, ":"), (right, "accuracy", untrained, (0, (1, 3)))):
             axes.axvline(line, color=TRUTH, ls=style, lw=1.2, zorder=1)
-            for place, cell in cells.iterrows():
-                colour, done, marker = HUES[cell.loss], cell.settled == cell.n, MARKERS.get(cell.loss, "X")
-                axes.errorbar(
-                    cell[measure], place, xerr=cell[f"{measure}_ci95"], color=colour, marker=marker, ms=4, lw=0,
-                    elinewidth=0.9, mfc=colour if done else "white",
-                )  # fmt: skip
+            for place, (_, cell) in enumerate(cells.iterrows()):
+                _mark(axes, place, cell, measure, LARGEST * true_mi)
             axes.set(yticks=range(len(cells)), yticklabels=cells.setting if axes is left else [], ylim=(-0.6, len(cells) - 0.4))
             axes.tick_params(axis="y", length=0)
         left.set_title(PARTS[part], loc="left", fontsize=8)
-    panels[-1, 0].set(xlabel="MI estimate (nats)", xlim=(-0.1, 1.08 * true_mi))
+    panels[-1, 0].set(xlabel="MI estimate (nats)", xlim=(-0.1, (LARGEST + 0.05) * true_mi))
     panels[-1, 1].set(xlabel="test accuracy", xlim=(0, 1.03))
     handles = [
         Line2D([], [], color=TRUTH, ls=":", lw=1.2, label="true MI"),
@@ -81,6 +80,16 @@ def picture(table: pd.DataFrame, untrained: float, true_mi: float) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, edgecolor=MARGINAL)
     return figure
+
+
+def _mark(axes: Axes, place: float, cell: Any, measure: str, limit: float) -> None:
+    """A value and its interval; one beyond the limit stands there, with its number."""
+    colour, marker, value, half_width = HUES[cell.loss], MARKERS.get(cell.loss, "X"), cell[measure], cell[f"{measure}_ci95"]
+    if value > limit:
+        axes.annotate(f"{value:,.0f}", (limit, place), (-6, 0), textcoords="offset points", ha="right", va="center", fontsize=7)
+        value, half_width = limit, 0.0
+    fill = colour if cell.settled == cell.n else "white"
+    axes.errorbar(value, place, xerr=half_width, color=colour, marker=marker, ms=4, lw=0, elinewidth=0.9, mfc=fill)
 
 
 def advice(table: pd.DataFrame, true_mi: float) -> pd.DataFrame:

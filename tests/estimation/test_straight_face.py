@@ -278,7 +278,8 @@ def spiked(seed=0):
 @pytest.mark.parametrize("draw", [cauchy, squared, spiked])
 def test_heavy_tails_are_read_by_ranks_and_said_without(draw, transform):
     x, y, truth = draw()
-    found = estimate_mi(x, y, transform=transform, **FAST)
+    enough = {} if (draw, transform) == (cauchy, "rank") else FAST  # a hundred steps do not find its tails
+    found = estimate_mi(x, y, transform=transform, **enough)
     assert found.interval[1] > 0
     if transform == "rank":
         assert found.value == pytest.approx(truth, abs=0.2)
