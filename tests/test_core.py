@@ -106,7 +106,7 @@ def test_the_core_is_four_distributions(required):
 
 def test_readme_runs_with_the_core(core):
     assert len(SNIPPETS) == 3
-    after = "assert reading.estimate.isfinite() and z1.grad.isfinite().all()"
+    after = "assert loss.reading.estimate.isfinite() and z1.grad.isfinite().all()"
     assert "95% interval" in core("\n".join([*SNIPPETS, after]))
 
 
@@ -146,7 +146,7 @@ MISSING = {  # what a user does, what is not there, and the extra that has it
     "compare({})": ("pandas", "paper"),
     "DATASETS['digits']()": ("sklearn", "paper"),
     "DATASETS['cifar-10']()": ("torchvision", "paper"),
-    "DATASETS['folder']()": ("torchvision", "paper"),
+    "DATASETS['folder']()": ("PIL", "paper"),
     "encoders.build('resnet18', (), inputs=32, classes=2, seeds=[0])": ("torchvision", "paper"),
     "main(['estimate', 'file.csv', '--x', 'a', '--y', 'b'])": ("pandas", "paper"),
     "main(['paper'])": ("nbformat", "paper"),

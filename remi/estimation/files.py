@@ -45,6 +45,9 @@ def read_csv(
         ValueError: an option is not what it must be; a line has more or fewer cells than there are names; two columns have one
             name; or a column of strings holds what looks like numbers. The message names the line or column and the option.
     """
+    with extra("paper"):
+        import pandas as pd
+
     for name, value, allowed in (("sep", sep, "one character"), ("decimal", decimal, "'.' or ','")):
         if not isinstance(value, str) or len(value) != 1 or (name == "decimal" and value not in ".,"):
             raise ValueError(f"{name} must be {allowed}; got {value!r}")
@@ -55,9 +58,6 @@ def read_csv(
     missing = {_plain(one) for one in (MISSING if na is None else ("", *na))}
     where, text = _text(file, encoding)
     names, rows = _cells(where, text, sep)
-    with extra("paper"):
-        import pandas as pd
-
     columns = zip(*rows, strict=True)
     return pd.DataFrame({name: _column(where, name, cells, decimal, missing) for name, cells in zip(names, columns, strict=True)})
 

@@ -22,6 +22,9 @@ def listed(split: Path) -> tuple[list[str], list[tuple[str, int]]]:
         FileNotFoundError: there is no folder, or no photograph in one.
         ValueError: fewer than two classes, a file that is no photograph, or a link by which a photograph would come twice.
     """
+    with extra("paper"):
+        from PIL import Image
+
     if not split.is_dir():
         raise FileNotFoundError(f"{split} must hold a folder of images per class; it is not there")
     classes = sorted(path.name for path in split.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -29,8 +32,6 @@ def listed(split: Path) -> tuple[list[str], list[tuple[str, int]]]:
         raise FileNotFoundError(f"{split} must hold a folder of images per class; it has no folder")
     if len(classes) < 2:
         raise ValueError(f"{split} must hold at least two classes, a folder each; it has {classes[0]!r} alone")
-    with extra("paper"):
-        from PIL import Image
     endings = set(Image.registered_extensions())
     samples = []
     seen = {os.path.realpath(split): str(split)}

@@ -551,13 +551,13 @@ def test_infonce_refuses_pairs_without_rows(name):
 
 # 7. Registry: design, section 5
 CONTRACT = {
-    "mine": {},
+    "mine": {"penalty": "log"},
     "smile": {"tau": 10.0, "clip": "marginal"},
     "infonce": {},
     "nwj": {"clip": None, "tau": 10.0, "target_of": "eq15"},
     "tuba": {"clip": None, "tau": 10.0},
     "js": {"evaluate": "eq8", "penalty": "log"},
-    "remine": {"lam": 1.0, "target": 0.0},
+    "remine": {"penalty": "log", "lam": 1.0, "target": 0.0},
     "resmile": {"tau": 10.0, "clip": "marginal", "lam": 1.0, "target": 0.0},
     "reinfonce": {"lam": 1.0, "target": 0.0},
     "renwj": {"clip": None, "tau": 10.0, "target_of": "eq15", "lam": 1.0},

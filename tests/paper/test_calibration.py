@@ -73,7 +73,7 @@ def test_a_small_calibration_goes_on_where_it_was(records, monkeypatch):
     table = calibration.summary(found)
     assert table.shape == (8, 11)
     assert table[table.method == "neighbours"].coverage.isna().all()
-    assert [axes.get_title(loc="left") for axes in calibration.draw(found).axes] == ["n = 60"]
+    assert [axes.get_title(loc="left") for axes in calibration.draw(table).axes] == ["n = 60"]
 
 
 def said(cells, share, width, seconds):

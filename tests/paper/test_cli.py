@@ -92,7 +92,7 @@ def test_a_wrong_argument_is_named(arguments, named, capsys):
         (PLAIN | {"problem": None}, "problem"),
         (ENCODER | {"dataset": "faces"}, "faces"),
         (ENCODER | {"task": "sorting"}, "sorting"),
-        (ENCODER | {"network": "vgg"}, "mlp, conv, resnet18; got 'vgg'"),
+        (ENCODER | {"network": "vgg"}, "mlp, mlp-signed, mlp-unit, conv, resnet18; got 'vgg'"),
         (ENCODER | {"network": "conv"}, "hidden must hold at least 2 sizes for network 'conv'"),
         (ENCODER | {"precision": "fp8"}, "fp8"),
         (ENCODER | {"side": -1}, "side must be a positive whole number or None; got -1"),
@@ -141,7 +141,7 @@ def test_a_broken_line_ends_a_worker_with_one_line(empty_store, capsys, monkeypa
     assert "nonsense" in captured.err
 
 
-@pytest.mark.parametrize(("what", "count"), [("fig1", 40), ("fig2", 40), ("fig7", 17)])
+@pytest.mark.parametrize(("what", "count"), [("fig1", 40), ("fig2", 40), ("fig7", 51)])
 def test_status_counts(what, count, empty_store, capsys):
     assert main(["status", what]) == 0
     assert capsys.readouterr().out.startswith(f"0 of {count} runs done")
@@ -173,9 +173,10 @@ def test_data_that_are_not_there_are_one_line(command, empty_store, tmp_path, mo
 
 @pytest.fixture
 def little_cifar(monkeypatch):
-    """60 random photographs in place of CIFAR-10."""
-    little = images.noise("cifar-10", 60)
-    monkeypatch.setitem(images.DATASETS, "cifar-10", lambda: little)
+    """A few random photographs in place of CIFAR."""
+    for name, classes in images.CIFAR.items():
+        little = images.noise(name, 6 * classes)
+        monkeypatch.setitem(images.DATASETS, name, lambda little=little: little)
 
 
 def test_a_sweep_states_its_cost_before_it_starts(empty_store, little_cifar, monkeypatch, capsys):
@@ -187,9 +188,9 @@ def test_a_sweep_states_its_cost_before_it_starts(empty_store, little_cifar, mon
     monkeypatch.setattr(store, "fill", fill)
     assert main(["sweep", "table2", "--profile", "desk"]) == 0
     ((text, count, processes),) = asked
-    assert text.startswith("174 runs of 1,680,000 steps in all, about ")
-    assert re.search(r"about [0-9.]+ (hours|minutes) with 2 processes on .*, about 67 MB on disk\n$", text)
-    assert (count, processes) == (174, 2)
+    assert text.startswith("252 runs of 6,396,000 steps in all, about ")
+    assert re.search(r"about [0-9.]+ (hours|minutes) with 2 processes on .*, about 77 MB on disk\n$", text)
+    assert (count, processes) == (252, 2)
 
 
 @pytest.mark.parametrize("gpus", [["3", "1"], ["3,1"]])

@@ -33,6 +33,7 @@ def test_all_are_there():
         "beyond",
         *(f"derivation{n}" for n in range(1, 6)),
         *(f"fig{n}" for n in range(1, 8)),
+        "remedies",
         "table2",
         "tutorial1",
         "tutorial2",

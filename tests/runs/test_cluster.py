@@ -140,7 +140,7 @@ def test_a_node_that_would_write_other_records_trains_nothing(name, what, empty_
 
 @pytest.mark.slow
 def test_a_stack_that_raises_is_tried_again_and_named_and_ray_is_silent(empty_store):
-    bad = replace(ONE_HOT, options={"tau": 3.0})  # MINE has none
+    bad = replace(ONE_HOT, batch=9, options={"tau": 3.0})  # MINE has none; another batch, so another stack
     script = """
 import json, sys
 from remi.runs import cluster, store, specs

@@ -59,7 +59,7 @@ MOVED = """def _where(mask: Tensor | None, values: Tensor, otherwise: float) -> 
 SAME = {  # file, and pairs of a text that is there once and what takes its place
     "a local variable has another name": (
         SCORES,
-        ("total = _where(", "whole = _where("),
+        ("total = _where(self", "whole = _where(self"),
         ("return total - _log", "return whole - _log"),
     ),
     "a comment": (

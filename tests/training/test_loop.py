@@ -479,7 +479,7 @@ def test_captured_is_eager_on_cuda(optimizer):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"network": "mlp", "hidden": (8,)}, "network must be 'mlp' for flat images and another for photographs; got 'mlp'"),
+        ({"network": "mlp", "hidden": (8,)}, "network must be an 'mlp' for flat images and another for photographs; got 'mlp'"),
         ({"batch": 31}, "batch must be at most 30, the training images of noise; got 31"),
         ({"train_size": 55}, "train_size must be a multiple of 10"),
     ],
