@@ -12,10 +12,9 @@ from remi.paper.checks_beyond import bias, survives
 from remi.paper.measures import staircase
 from remi.paper.plans import Curve, GaussianPlan, OneHotPlan
 from remi.runs import Record
-from remi.style import JOINT, MARGINAL, PALETTE, RIVALS, TRUTH
+from remi.style import HUES, JOINT, MARGINAL, PALETTE, TRUTH
 from remi.theory import offsets
 
-HUES = PALETTE | RIVALS
 COSTS = {  # as `offsets.HOLDERS` calls them, and where their line is named, in nats
     "MINE": (-2.9, -0.28),
     "InfoNCE-anchor": (1.1, -0.28),

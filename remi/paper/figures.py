@@ -346,6 +346,13 @@ def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]
 # ---- Table 2 ------------------------------------------------------------------------------------------------------------
 
 
+def write_cells(where: Path, summary: pd.DataFrame, profile: str) -> None:
+    """Write `table2_summary.csv`, `table2.md` and `table2.tex`, of `table2.summary`."""
+    write(where / "table2_summary.csv", summary.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write(where / "table2.md", typeset.table2_markdown(summary, profile))
+    write(where / "table2.tex", typeset.table2_tex(summary, profile))
+
+
 def save_table2(table: pd.DataFrame, summary: pd.DataFrame, plans: Mapping[str, Plan], records: Records) -> str:
     """Every product of Table 2: what `save` writes, with the row per run as .csv; a row per cell; Markdown, LaTeX and slopes.
 
@@ -362,9 +369,7 @@ def save_table2(table: pd.DataFrame, summary: pd.DataFrame, plans: Mapping[str, 
     where = folder(profile)
     caption = f"{typeset.caption(summary, profile)} {stamp(plans['main'], records)}"
     save("table2", typeset.table2_image(summary, profile), table, caption, plans, records)
-    write(where / "table2_summary.csv", summary.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    write(where / "table2.md", typeset.table2_markdown(summary, profile))
-    write(where / "table2.tex", typeset.table2_tex(summary, profile))
+    write_cells(where, summary, profile)
     for suffix, content in render(slopes(summary)).items():
         write(where / f"table2_slopes{suffix}", content)
     return str(where / "table2_slopes.png")

@@ -17,13 +17,8 @@ def folder(profile: str) -> tuple[str, Path]:
     summary = table2.summary(table)
     where = figures.folder(profile) / "folder"
     where.mkdir(parents=True, exist_ok=True)
-    contents: dict[str, bytes | str] = {
-        "table2.csv": table.to_csv(index=False, float_format="%.5g", lineterminator="\n"),
-        "table2_summary.csv": summary.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
-        "table2.md": (text := typeset.table2_markdown(summary, profile)),
-        "table2.tex": typeset.table2_tex(summary, profile),
-    }
-    contents |= {f"table2{suffix}": content for suffix, content in render(typeset.table2_image(summary, profile)).items()}
-    for name, content in contents.items():
-        figures.write(where / name, content)
-    return text, where
+    figures.write(where / "table2.csv", table.to_csv(index=False, float_format="%.5g", lineterminator="\n"))
+    figures.write_cells(where, summary, profile)
+    for suffix, content in render(typeset.table2_image(summary, profile)).items():
+        figures.write(where / f"table2{suffix}", content)
+    return (where / "table2.md").read_text(), where

@@ -12,7 +12,7 @@ from remi.losses import family
 from remi.paper import table2
 from remi.paper.plans import Curve, Plan
 from remi.runs import Record
-from remi.style import JOINT, MARGINAL, MARKERS, PALETTE, RIVALS, TRUTH
+from remi.style import HUES, JOINT, MARGINAL, MARKERS, TRUTH
 from remi.training import student_t
 
 PARTS = {  # plan, and what its rows have in common
@@ -23,7 +23,6 @@ PARTS = {  # plan, and what its rows have in common
     "unit": r"features of length $\sqrt{10}$",
     "later": "later losses, features never negative",
 }
-HUES = PALETTE | RIVALS
 LARGEST = 1.8  # truths; what reads more is drawn there, with its number
 
 

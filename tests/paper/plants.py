@@ -27,6 +27,14 @@ def judged(claim, records):
     return verdicts.judge(BY_ID[claim], verdicts.Seeds(records), "quick")
 
 
+def check_words(claim, records, plant):
+    """That a claim holds on one kind of records, fails on another, and stays open where the seeds differ."""
+    yes, no, mix = plant
+    assert verdict(claim, records(yes)) == "holds"
+    assert verdict(claim, records(no)) == "fails"
+    assert verdict(claim, records(yes, no, mix=mix)) == "inconclusive"
+
+
 def critics(figure, plant, other=None, mix=(), seeds=SEEDS, **size):
     """Records of every run of a figure whose seeds follow `plant`, those in `mix` follow `other`."""
     plans = {name: replace(plan, seeds=seeds, **size) for name, plan in experiments.PLANS[figure]("quick").items()}

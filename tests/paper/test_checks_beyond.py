@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plants import BY_ID, LOST, SEEDS, constant, critics, judged, noise, off_by, verdict
+from plants import BY_ID, LOST, SEEDS, check_words, constant, critics, judged, noise, off_by, verdict
 
 from remi.paper import beyond, experiments
 from remi.paper.checks_beyond import CLAIMS, TRUE_MI, survives
@@ -52,10 +52,7 @@ def test_every_check_has_its_plants():
 
 @pytest.mark.parametrize("claim", PLANTS)
 def test_a_check_can_hold_fail_and_stay_open(claim):
-    yes, no, mix = PLANTS[claim]
-    assert verdict(claim, records(yes)) == "holds"
-    assert verdict(claim, records(no)) == "fails"
-    assert verdict(claim, records(yes, no, mix=mix)) == "inconclusive"
+    check_words(claim, records, PLANTS[claim])
 
 
 @pytest.mark.parametrize("claim", ["beyond-anchor", "beyond-sigmoid", "beyond-fdime", "beyond-met"])
