@@ -13,7 +13,7 @@ from torch import nn
 
 from remi import Scores, estimate_mi, kl
 from remi.estimation.columns import Column
-from remi.estimation.crossfit import Limits
+from remi.estimation.limits import Limits
 from remi.estimation.order import memory
 from remi.estimation.plan import Plan
 from remi.estimation.starts import gaussian_starts, table_starts
