@@ -8,7 +8,7 @@ import nbformat
 import pandas as pd
 
 import remi
-from remi.paper import claims, committed, experiments, figures, notebooks, page, table1, typeset
+from remi.paper import claims, committed, experiments, figures, notebooks, page, standings, table1, typeset
 from remi.paper.verdicts import VERDICTS
 from remi.runs import budget, store
 from remi.training import loop
@@ -77,7 +77,7 @@ def readme() -> None:
     blocks = re.findall(f"{re.escape(start)}.*?{re.escape(end)}", text, flags=re.DOTALL)
     if len(blocks) != 2:
         raise ValueError(f"README.md must contain the markers {start} and {end} twice; they are there {len(blocks)} times")
-    for block, lines in zip(blocks, (_verdicts(), _targets()), strict=True):
+    for block, lines in zip(blocks, (_verdicts(), standings.markdown()), strict=True):
         text = text.replace(block, "\n".join([start, *lines, end]), 1)
     figures.write(README, text)
 
@@ -106,13 +106,6 @@ def score(verdicts: pd.DataFrame) -> str:
     larger = verdicts[verdicts.profile != "quick"].groupby("profile", sort=False).id
     named += [f"at {profile}" + f": {', '.join(ids)}" * (len(ids) < len(verdicts)) for profile, ids in larger]
     return "; ".join([f"{(verdicts.verdict == 'holds').sum()} of {len(verdicts)}", *named]) if len(verdicts) else "–"
-
-
-def _targets() -> list[str]:
-    """What `make calibration` found."""
-    targets = pd.read_csv(figures.PRODUCTS / "calibration_targets.csv")
-    rows = [f"| {row.statement} | {row.target} | {row.measured} | {row.verdict} |" for row in targets.itertuples()]
-    return ["| known truths | target | measured | |", "|---|---|---|---|", *rows]
 
 
 def _minutes(stem: str) -> str:

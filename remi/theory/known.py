@@ -20,6 +20,7 @@ from scipy.special import gammaln, ndtr, psi
 Array = NDArray[np.float64]
 Pair = tuple[Array, Array]
 Map = Callable[[Array], Array]
+SIZES = 1000, 5000, 10_000  # rows that the field asks for
 
 
 # ---- Base laws ----------------------------------------------------------------------------------------------------------
@@ -175,8 +176,15 @@ def unbent(z: Array) -> Array:
 class Task:
     """A law, seen through a map on either side.
 
-    `normal` says how far the task is from a multivariate normal: "exactly" one, one after increasing maps of single "columns",
-    or "no".
+    Attributes:
+        name: as it is published.
+        family: what it has in common with others.
+        normal: whether it is "exactly" a multivariate normal, one after increasing maps of single "columns", or "no" such thing.
+        law: of the columns before the maps.
+        x_map: from the law's x to the x that is seen.
+        y_map: the same for y.
+        sizes: numbers of rows that it is asked with.
+        discrete: the sides that hold codes.
     """
 
     name: str
@@ -185,6 +193,8 @@ class Task:
     law: Law
     x_map: Map = unbent
     y_map: Map = unbent
+    sizes: tuple[int, ...] = SIZES
+    discrete: tuple[str, ...] = ()
 
     @property
     def gaussian(self) -> bool:
