@@ -126,6 +126,11 @@ def load(cell: Cell, **chosen: Any) -> dict[str, Any] | None:
         return None
 
 
+def rows(cell: Cell) -> known.Pair:
+    """What is drawn for the cell: the same for every method, other rows for every task, seed and number of them."""
+    return TASKS[cell.task].draw(np.random.default_rng([cell.seed, cell.n, zlib.crc32(cell.task.encode())]), cell.n)
+
+
 def solve(cell: Cell, **chosen: Any) -> dict[str, Any]:
     """The cell's record, estimated and written if it is not there; what the estimate refuses is recorded with its reason.
 
@@ -135,17 +140,16 @@ def solve(cell: Cell, **chosen: Any) -> dict[str, Any]:
     """
     if (there := load(cell, **chosen)) is not None:
         return there
-    task = TASKS[cell.task]
-    x, y = task.draw(np.random.default_rng([cell.seed, cell.n, zlib.crc32(cell.task.encode())]), cell.n)
+    x, y = rows(cell)
     start = time.perf_counter()
     try:
-        found = METHODS[cell.method](task, x, y, cell.seed, **chosen)
+        found = METHODS[cell.method](TASKS[cell.task], x, y, cell.seed, **chosen)
     except ValueError as error:
         found = {"refused": str(error)}
     record = {
         "identity": identity(cell, **chosen),
         "environment": store.environment(),
-        "mi": task.mi,
+        "mi": TASKS[cell.task].mi,
         "seconds": time.perf_counter() - start,
         **found,
     }
@@ -216,8 +220,8 @@ def scoreboard(
     from remi.paper import standings
 
     todo = [cell for cell in part(seeds, sizes, tasks) if load(cell, **chosen) is None]
-    time_left = f"about {hours(todo, max(1, processes)):.1f} hours with {processes} processes" if todo else "nothing to do"
-    print(f"{len(todo):,} estimates to make: {time_left}", flush=True)
+    took = f"about {hours(todo, max(1, processes)):.1f} hours with {processes} process{'es' * (processes != 1)}"
+    print(f"{len(todo):,} estimates to make: {took if todo else 'all are there'}", flush=True)
     try:
         run(todo, processes, **chosen)
     finally:

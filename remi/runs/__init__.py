@@ -1,9 +1,10 @@
 """Floor 3: what a run is, where its record lies, and who trains what is missing."""
 
 from remi.runs import reasons, specs, store
-from remi.runs.fingerprint import SOURCES, sources, statements
+from remi.runs.fingerprint import SOURCES, sources
 from remi.runs.specs import CriticRun, EncoderRun, Run, from_json, to_json
 from remi.runs.store import Local, Record, RunError, Runner, environment, fill, load, load_or_run, missing, stacks, train
+from remi.runs.wording import statements
 
 __all__ = [
     "SOURCES",

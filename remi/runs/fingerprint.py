@@ -11,7 +11,6 @@ all losses. Not seen: what `precision`, `compiled`, a captured step and single p
 on from a checkpoint. Whoever changes a miniature gives all records another identity.
 """
 
-import ast
 import hashlib
 import json
 import threading
@@ -40,21 +39,9 @@ KEPT = 6  # batches whose scores the loss reads
 
 def sources(*places: str) -> str:
     """SHA-256 of our code in these folders and files of the package."""
-    return hashlib.sha256(b"".join(file.read_bytes() for file in _files(places))).hexdigest()
-
-
-def statements(*places: str) -> str:
-    """The same of what the code says: comments, docstrings and layout left out."""
-    trees = [ast.parse(file.read_bytes()) for file in _files(places)]
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            del node.body[0]
-    return hashlib.sha256("\n".join(map(ast.dump, trees)).encode()).hexdigest()
-
-
-def _files(places: Sequence[str]) -> list[Path]:
     package = Path(remi.__file__).parent
-    return [file for place in places for file in sorted(package.glob(f"{place}/**/*.py")) or [package / place]]
+    files = [file for place in places for file in sorted(package.glob(f"{place}/**/*.py")) or [package / place]]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 SOURCES = sources("losses", "training", "runs/specs.py", "runs/fingerprint.py")  # of the code that trains, as imported

@@ -104,14 +104,19 @@ def test_records_are_written_once_and_known_by_what_is_estimated(products, monke
     assert scoreboard.solve(cells[0], **LITTLE)["value"] == record["value"]
 
 
-def test_tasks_and_seeds_have_rows_of_their_own(products, monkeypatch):
-    rows = []
-    monkeypatch.setattr(scoreboard, "METHODS", {DEFAULT: lambda task, x, y, seed: rows.append(x) or {"value": 0.0}})
-    for task, seed in (("1v1-normal-0.75", 0), ("1v1-normal-0.75", 1), ("wiggly-1v1-normal-0.75", 0)):
-        scoreboard.solve(Cell(task, 30, seed))
-    rows[2] = np.sort(rows[2], 0)
-    assert not np.allclose(rows[0], rows[1])
-    assert not np.allclose(known.wiggly_x(np.sort(rows[0], 0)), rows[2])
+def test_tasks_and_seeds_have_rows_of_their_own():
+    first, again, other, bent = (
+        np.sort(scoreboard.rows(Cell(task, 30, seed, method))[0], 0)
+        for task, seed, method in (
+            ("1v1-normal-0.75", 0, DEFAULT),
+            ("1v1-normal-0.75", 0, NEIGHBOURS),
+            ("1v1-normal-0.75", 1, DEFAULT),
+            ("wiggly-1v1-normal-0.75", 0, DEFAULT),
+        )
+    )
+    assert (first == again).all()
+    assert not np.isclose(first, other).any()
+    assert not np.isclose(known.wiggly_x(first), bent).any()
 
 
 def test_what_the_estimate_refuses_is_recorded_with_its_reason(products):
@@ -186,7 +191,7 @@ def test_parts_add_up_and_the_products_say_what_is_missing(quick, products, caps
     assert summary.loc[(standings.ALL, "Alice Base", 5000)].mean_absolute_error == 0.063
     assert summary.xs("noisy channel").of.item() == 15
     assert main(["scoreboard", "--seeds", "0", "--tasks", "noisy channel"]) == 0
-    assert "0 estimates to make: nothing to do" in capsys.readouterr().out
+    assert "0 estimates to make: all are there" in capsys.readouterr().out
 
 
 def test_the_hours_are_those_of_the_committed_board(products):
@@ -282,6 +287,23 @@ def test_the_sums_count_a_task_once():
     table = standings.per_task(records)
     assert list(table.task.unique()) == list(TASKS)
     assert len(table) == 2 * 40 * 3 + 44
+
+
+def test_the_lines_of_readme_come_from_the_products(products):
+    standings.save(planted(off(-0.41, n=1000, task="1v1-additive-0.1")))
+    lines = standings.markdown()
+    assert lines[0] == "| mean absolute error over the 40 tasks, nats | n = 1,000 | n = 5,000 | n = 10,000 |"
+    assert lines[2] == "| **`estimate_mi`**, defaults (goal) | 0.020 (0.090) | 0.010 (0.035) | 0.010 (0.025) |"
+    assert lines[4] == "| on 20 other ones | 0.030 | 0.010 | 0.010 |"
+    assert lines[5] == "| share of its 95% intervals that hold the truth (goal 93%) | 100% | 100% | 100% |"
+    assert lines[6] == "| nearest neighbours, the same rows | 0.200 | 0.200 | 0.200 |"
+    assert lines[7] == "| Alice Base, a pretrained model of 85 million parameters | 0.092 | 0.063 | 0.060 |"
+    assert len(lines) == 13
+    standings.save(planted(cells=scoreboard.part([0], [1000], ["half-cube", "many nats"])))
+    assert standings.markdown()[2] == (
+        "| **`estimate_mi`**, defaults (goal), 4 of 600 estimates so far | 0.010 (0.090) | – (0.035) | – (0.025) |"
+    )
+    assert standings.markdown()[4] == "| on 20 other ones | – | – | – |"
 
 
 def test_labels_are_short_and_different():
