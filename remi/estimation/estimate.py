@@ -137,8 +137,12 @@ class Estimate:
         return figure
 
 
-def compare(estimates: Mapping[str, Estimate]) -> "tuple[Figure, pd.DataFrame]":
+def compare(estimates: Mapping[str, Estimate], truths: Mapping[str, float] | None = None) -> "tuple[Figure, pd.DataFrame]":
     """Values and intervals under each other, and what is drawn, a row per estimate.
+
+    Args:
+        estimates: by name.
+        truths: of those whose truth is known, in the unit of the estimates.
 
     Raises:
         ExtraError: matplotlib or pandas is not installed.
@@ -149,17 +153,20 @@ def compare(estimates: Mapping[str, Estimate]) -> "tuple[Figure, pd.DataFrame]":
 
         from remi.style import PALETTE, TRUTH
 
-    rows = [(name, e.value, *e.interval, len(e.diagnostics)) for name, e in estimates.items()]
+    known = truths or {}
+    rows = [(name, e.value, *e.interval, len(e.diagnostics), known.get(name, math.nan)) for name, e in estimates.items()]
     figure = Figure(figsize=(5.5, 0.8 + 0.25 * len(rows)))
     axes = figure.subplots()
     axes.axvline(0, color=TRUTH, ls=":", lw=1.2)
-    for place, (name, value, low, high, count) in enumerate(rows):
+    for place, (name, value, low, high, count, truth) in enumerate(rows):
         hue = PALETTE[family(estimates[name].settings["bound"])]
         axes.plot([low, high], [place, place], color=hue, lw=1.2)
         axes.plot(value, place, color=hue, marker="o", ms=4, mfc="white" if count else hue)
-    axes.set(xlabel=f"{next(iter(estimates.values())).unit}; a hollow point has diagnostics", ylim=(len(rows) - 0.5, -0.5))
+        axes.plot(truth, place, color=TRUTH, marker="x", ms=5)
+    words = "hollow: has diagnostics" + "; ×: the truth, where it is known" * bool(known)
+    axes.set(xlabel=f"{next(iter(estimates.values())).unit}; dotted: 0; {words}", ylim=(len(rows) - 0.5, -0.5))
     axes.set_yticks(range(len(rows)), list(estimates))
-    return figure, pd.DataFrame(rows, columns=["name", "value", "low", "high", "diagnostics"])
+    return figure, pd.DataFrame(rows, columns=["name", "value", "low", "high", "diagnostics", "truth"])
 
 
 def estimate_mi(
