@@ -22,12 +22,12 @@ from remi.estimation.crossfit import extrapolated, half_width, learned, pool, re
 from remi.estimation.diagnostics import diagnose, doubts, hidden, readings, table_reading, unmet
 from remi.estimation.limits import spread
 from remi.estimation.order import Memory, memory
-from remi.estimation.plan import Plan
+from remi.estimation.plan import LOSSES, REFUSED, Plan
 from remi.estimation.questions import Dependence, Difference, Question
 from remi.estimation.rows import split
 from remi.estimation.undisturbed import undisturbed
 from remi.extras import extra
-from remi.losses import NAMES, family
+from remi.losses import family
 from remi.training import loop
 
 if TYPE_CHECKING:
@@ -123,11 +123,11 @@ class Estimate:
         with extra("paper"):
             from matplotlib.figure import Figure
 
-            from remi.style import MARGINAL, PALETTE
+            from remi.style import HUES, MARGINAL
 
         figure = Figure(figsize=(4.5, 2.7))
         axes = figure.subplots()
-        hue = PALETTE[family(self.settings["bound"])]
+        hue = HUES[family(self.settings["bound"])]
         axes.plot(self.history["step"], self.history["validation"].T, color=MARGINAL, lw=0.6)
         axes.plot([], [], color=MARGINAL, label="one critic, validation rows")
         axes.axhspan(*self.interval, color=hue, alpha=0.2, lw=0, label="95% interval")
@@ -151,7 +151,7 @@ def compare(estimates: Mapping[str, Estimate], truths: Mapping[str, float] | Non
         import pandas as pd
         from matplotlib.figure import Figure
 
-        from remi.style import PALETTE, TRUTH
+        from remi.style import HUES, TRUTH
 
     known = truths or {}
     rows = [(name, e.value, *e.interval, len(e.diagnostics), known.get(name, math.nan)) for name, e in estimates.items()]
@@ -159,7 +159,7 @@ def compare(estimates: Mapping[str, Estimate], truths: Mapping[str, float] | Non
     axes = figure.subplots()
     axes.axvline(0, color=TRUTH, ls=":", lw=1.2)
     for place, (name, value, low, high, count, truth) in enumerate(rows):
-        hue = PALETTE[family(estimates[name].settings["bound"])]
+        hue = HUES[family(estimates[name].settings["bound"])]
         axes.plot([low, high], [place, place], color=hue, lw=1.2)
         axes.plot(value, place, color=hue, marker="o", ms=4, mfc="white" if count else hue)
         axes.plot(truth, place, color=TRUTH, marker="x", ms=5)
@@ -195,7 +195,8 @@ def estimate_mi(
         x: (n,) or (n, features): a NumPy array, a tensor, a pandas DataFrame or Series. Numbers, integers too, are
             continuous; truth values, strings and categories are discrete. Nothing is guessed, and nothing transposed.
         y: the same, with as many rows.
-        bound: one of the twelve losses; "remine" holds the offset, which pooling over folds needs (Theorem 6).
+        bound: one of the twelve losses; "remine" holds the offset, which pooling over folds needs (Theorem 6). Or a later loss
+            that trains the critics, "infonce_anchor", "sigmoid" or "fdime": of their scores Donsker-Varadhan's value is reported.
         critic: an `nn.Module` that maps n pairs, (n, features of x) and (n, features of y), to n scores; or a pair of
             encoders, whose inner product is the score. The features are those that `Estimate.features` lists.
         seed: of the folds, the batches and the critics' starts.
@@ -297,7 +298,7 @@ def _plan(
     bound: Any, seed: int, folds: int, restarts: int, batch: int, steps: int, lr: float, options: Mapping[str, Any], series: bool
 ) -> Plan:
     """The plan; a loss may be written as it is printed."""
-    name = bound.lower() if isinstance(bound, str) and bound.lower() in NAMES else bound
+    name = bound.lower() if isinstance(bound, str) and bound.lower() in (*LOSSES, *REFUSED) else bound
     return Plan(name, seed, folds, restarts, batch, steps, lr, _with_lam(name, options), series)
 
 
