@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 import remi
 from remi.paper import figures
-from remi.paper.cells import CODE, DEFAULT, FORTY, NEIGHBOURS, SEEDS, TASKS, grid, table
+from remi.paper.cells import DEFAULT, FORTY, NEIGHBOURS, SEEDS, TASKS, grid, table
 from remi.style import JOINT, MARGINAL, PALETTE, TRUTH, render
 from remi.theory import known
 
@@ -263,7 +263,7 @@ def save(found: Sequence[dict[str, Any]]) -> str:
         "of": len(grid()),
         "missing": missing(records),
         "environment": [json.loads(text) for text in environments],
-        "code": CODE[DEFAULT, True],
+        "code": sorted({record["identity"]["code"] for record in found}),
         "version": remi.__version__,
     }
     figures.write(where / "scoreboard.json", json.dumps(provenance, indent=1, sort_keys=True))
