@@ -157,8 +157,9 @@ WORDS = (  # of the published names, in short
     (r"-1v1-additive-(.*)", r" uniform noise \1"),
     (r"-1v1-bimodal-.*", " bimodal"),
     (r"^-swissroll_x.*", " Swiss roll"),
+    (r"^-wiggly.*", " wiggly"),
     (r"-normal_cdf", " CDF of"),
-    (r"-(half_cube|spiral|asinh|wiggly)", r" \1 of"),
+    (r"-(half_cube|spiral|asinh)", r" \1 of"),
 )
 
 
