@@ -139,14 +139,15 @@ def main() -> None:
     if not answers.exists():
         answers.write_text(",".join(COLUMNS) + "\n")
     done = set(pd.read_csv(answers)[["case", "seed"]].itertuples(index=False, name=None))
-    for case in CASES:
-        for seed in range(min(case.sets, options.most) if options.only in case.name else 0):
-            if (case.name, seed) in done:
+    chosen = [case for case in CASES if options.only in case.name]
+    for seed in range(max(case.sets for case in chosen)):
+        for case in chosen:
+            if (case.name, seed) in done or seed >= min(case.sets, options.most):
                 continue
             drawn = case.draw(np.random.default_rng([seed, case.n]), case.n)
-            chosen = case.options if options.steps is None else {"steps": options.steps, **case.options}
+            asked = case.options if options.steps is None else {"steps": options.steps, **case.options}
             try:
-                found = case.ask(*drawn, seed=seed, **chosen)
+                found = case.ask(*drawn, seed=seed, **asked)
                 answer = (found.p_value, found.value, *found.interval)
             except ValueError:  # a series that remembers too long is refused
                 answer = (math.nan,) * 4
