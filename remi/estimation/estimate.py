@@ -363,7 +363,7 @@ def _estimate(
     ):
         found[name] = learned(question, trained.mixture, rows, plan)
     gained = float(trained.mixture.weights[-1].mean()) * max(0.0, found["training rows"] - found["trained critics"])
-    bound, added = found["held-out bound"], 0.0
+    bound, added = min(found["held-out bound"], limit), 0.0
     if critic is None:
         fewer = [pool(plan.report(read(question, one, unseen, plan)), plan.pooled) for one in trained.fewer]
         fitted, wide = min(part.rest.shape[1] for part in splits), sum(sample.shape[1] for sample in question.samples)
