@@ -363,12 +363,12 @@ def _estimate(
     ):
         found[name] = learned(question, trained.mixture, rows, plan)
     gained = float(trained.mixture.weights[-1].mean()) * max(0.0, found["training rows"] - found["trained critics"])
-    bound, added = min(found["held-out bound"], limit), 0.0
+    bound, added = found["held-out bound"], 0.0
     if critic is None:
         fewer = [pool(plan.report(read(question, one, unseen, plan)), plan.pooled) for one in trained.fewer]
         fitted, wide = min(part.rest.shape[1] for part in splits), sum(sample.shape[1] for sample in question.samples)
         added = extrapolated([bound, *fewer], fitted, wide) + gained / 2
-    value = min(bound + added, limit)
+    bound, value = min(bound, limit), min(bound + added, limit)
     least = min(question.sizes)
     half = max(half_width(question, held_out, plan, gap), 1.92 / least)  # no likelihood ratio resolves less
     low, high = min(bound, value) - half, max(bound, value) + half + BEYOND * gained

@@ -183,3 +183,9 @@ def test_many_columns_are_read_higher_than_their_bound():
     value, bound = np.mean(errors, 0)
     assert bound < -0.05
     assert abs(value) < abs(bound)
+
+
+def test_a_copy_reads_no_more_than_its_entropy_and_no_less_for_it():
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    found = estimate_mi(x, x, steps=50, restarts=1)
+    assert 5 < found.value <= math.log(300)
