@@ -3,8 +3,8 @@
     I(X; Y) = KL(P || Q),   P the joint distribution, Q the product of the marginals
 
 Both are read from critics that have not seen the rows they are read on: the rows are cut into folds, a critic is trained
-without each fold, and the folds' scores are pooled. A lower bound read this way cannot overfit upwards; it is low by what the
-critics have not learned from so few rows, which is estimated and added.
+without each fold, and the folds' scores are pooled. A lower bound read this way cannot overfit upwards, so that a value
+slightly below zero is legal: it says that nothing was found.
 """
 
 import math
@@ -18,17 +18,15 @@ from torch import nn
 from remi.estimation import columns
 from remi.estimation.columns import Array, Column
 from remi.estimation.copies import copies
-from remi.estimation.crossfit import Trained, extrapolated, half_width, learned, pool, read, train
+from remi.estimation.crossfit import half_width, pool, read, spread, train
 from remi.estimation.diagnostics import diagnose, doubts, hidden, readings, table_reading, unmet
-from remi.estimation.limits import spread
 from remi.estimation.order import Memory, memory
-from remi.estimation.plan import LOSSES, REFUSED, Plan
+from remi.estimation.plan import Plan
 from remi.estimation.questions import Dependence, Difference, Question
-from remi.estimation.rows import Split, split
-from remi.estimation.significance import conflict, p_value
+from remi.estimation.rows import split
 from remi.estimation.undisturbed import undisturbed
 from remi.extras import extra
-from remi.losses import Scores, family
+from remi.losses import NAMES, family
 from remi.training import loop
 
 if TYPE_CHECKING:
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LAM = 0.1  # weight of the regularizer where none is given
-BEYOND = 1.5  # times what critics read more on their training rows: so far may a value be low, as known tasks have shown
 
 
 @dataclass(frozen=True)
@@ -44,21 +41,16 @@ class Estimate:
     """What the data say about a divergence.
 
     Args:
-        value: the held-out bound, `readings["held-out bound"]`, and what more rows would add to it: to the ratios in closed
-            form, see `crossfit.extrapolated`, and to the trained critics half of what they read more on rows that they have
-            seen (Akaike, 1974), times their weight. With a critic of the caller's, the bound. Slightly negative values are legal.
-        interval: nominal 95%. Its lower end is the bound less sampling error. Its upper end is above the value by sampling
-            error, and by one and a half times what the trained critics read more on rows that they have seen. Where nothing
-            is shown it reaches up to what so few rows could hide among so many features, see `hidden`; it never lies wholly
-            below 0.
+        value: the pooled held-out value of the bound; a lower bound, so slightly negative values are legal.
+        interval: nominal 95%. Below the value it is sampling error; above it is sampling error and the distance to what
+            the critics read on their training rows, since a lower bound is low by about half of that. Where nothing is shown it
+            reaches up to what so few rows could hide among so many features, see `hidden`; it never lies wholly below 0.
         diagnostics: reasons for doubt, each with the number that raised it; empty when there are none.
         history: "step" (looks,), and per critic (critics, looks) "validation", the bound on the validation rows, and
             "normalizer", there too; "best_step", "diverged_at" (-1: never) and "fold" (critics,).
         readings: what else the same held-out scores say: other bounds, and the bound on the training rows.
         features: what was made of each column.
         settings: what was asked for.
-        p_value: how often independent data look like this, see `significance`; at least 1 / (1 + permutations), and None without
-            any. An interval says how much there is, a p-value whether there is anything.
         unit: "nats" or "bits".
     """
 
@@ -69,7 +61,6 @@ class Estimate:
     readings: Mapping[str, float] = field(repr=False)
     features: tuple[str, ...] = field(repr=False)
     settings: Mapping[str, Any] = field(repr=False)
-    p_value: float | None = None
     unit: str = "nats"
 
     @property
@@ -91,27 +82,26 @@ class Estimate:
     def __float__(self) -> float:
         return self.value
 
-    @property
-    def _tail(self) -> str:
-        """Interval and p-value, as they are printed."""
-        low, high = self.interval
-        return f"95% interval {low:z.3f} to {high:z.3f}" + ("" if self.p_value is None else f", p = {self.p_value:.3g}")
-
     def __str__(self) -> str:
-        return "\n".join([f"{self.value:z.3f} {self.unit}, {self._tail}", *(f"* {d}" for d in self.diagnostics)])
+        low, high = self.interval
+        return "\n".join(
+            [f"{self.value:z.3f} {self.unit}, 95% interval {low:z.3f} to {high:z.3f}", *(f"* {d}" for d in self.diagnostics)]
+        )
 
     def _repr_html_(self) -> str:
         from html import escape
 
+        low, high = self.interval
         notes = "".join(f"<li>{escape(text)}</li>" for text in self.diagnostics)
-        return f"<p><b>{self.value:z.3f} {self.unit}</b>, {self._tail}</p>" + (f"<ul>{notes}</ul>" if notes else "")
+        return f"<p><b>{self.value:z.3f} {self.unit}</b>, 95% interval {low:z.3f} to {high:z.3f}</p>" + (
+            f"<ul>{notes}</ul>" if notes else ""
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the history."""
         return {
             "value": self.value,
             "interval": list(self.interval),
-            "p_value": self.p_value,
             "unit": self.unit,
             "diagnostics": list(self.diagnostics),
             "readings": dict(self.readings),
@@ -128,11 +118,11 @@ class Estimate:
         with extra("paper"):
             from matplotlib.figure import Figure
 
-            from remi.style import HUES, MARGINAL
+            from remi.style import MARGINAL, PALETTE
 
         figure = Figure(figsize=(4.5, 2.7))
         axes = figure.subplots()
-        hue = HUES[family(self.settings["bound"])]
+        hue = PALETTE[family(self.settings["bound"])]
         axes.plot(self.history["step"], self.history["validation"].T, color=MARGINAL, lw=0.6)
         axes.plot([], [], color=MARGINAL, label="one critic, validation rows")
         axes.axhspan(*self.interval, color=hue, alpha=0.2, lw=0, label="95% interval")
@@ -156,7 +146,7 @@ def compare(estimates: Mapping[str, Estimate], truths: Mapping[str, float] | Non
         import pandas as pd
         from matplotlib.figure import Figure
 
-        from remi.style import HUES, TRUTH
+        from remi.style import PALETTE, TRUTH
 
     known = truths or {}
     rows = [(name, e.value, *e.interval, len(e.diagnostics), known.get(name, math.nan)) for name, e in estimates.items()]
@@ -164,7 +154,7 @@ def compare(estimates: Mapping[str, Estimate], truths: Mapping[str, float] | Non
     axes = figure.subplots()
     axes.axvline(0, color=TRUTH, ls=":", lw=1.2)
     for place, (name, value, low, high, count, truth) in enumerate(rows):
-        hue = HUES[family(estimates[name].settings["bound"])]
+        hue = PALETTE[family(estimates[name].settings["bound"])]
         axes.plot([low, high], [place, place], color=hue, lw=1.2)
         axes.plot(value, place, color=hue, marker="o", ms=4, mfc="white" if count else hue)
         axes.plot(truth, place, color=TRUTH, marker="x", ms=5)
@@ -190,7 +180,6 @@ def estimate_mi(
     lr: float = 3e-3,
     device: str = "cpu",
     series: bool = False,
-    permutations: int = 999,
     **options: Any,
 ) -> Estimate:
     """Mutual information of x and y, in nats, from paired rows.
@@ -201,8 +190,7 @@ def estimate_mi(
         x: (n,) or (n, features): a NumPy array, a tensor, a pandas DataFrame or Series. Numbers, integers too, are
             continuous; truth values, strings and categories are discrete. Nothing is guessed, and nothing transposed.
         y: the same, with as many rows.
-        bound: one of the twelve losses; "remine" holds the offset, which pooling over folds needs (Theorem 6). Or a later loss
-            that trains the critics, "infonce_anchor", "sigmoid" or "fdime": of their scores Donsker-Varadhan's value is reported.
+        bound: one of the twelve losses; "remine" holds the offset, which pooling over folds needs (Theorem 6).
         critic: an `nn.Module` that maps n pairs, (n, features of x) and (n, features of y), to n scores; or a pair of
             encoders, whose inner product is the score. The features are those that `Estimate.features` lists.
         seed: of the folds, the batches and the critics' starts.
@@ -215,8 +203,7 @@ def estimate_mi(
         lr: Adam's.
         device: "cpu", "cuda" or "auto".
         series: rows follow each other in time: folds are stretches with gaps between them, as long as rows remember each
-            other, and the interval is that of stretches; for the p-value y is shifted.
-        permutations: of the held-out rows, for the p-value; 0 for none.
+            other, and the interval is that of stretches.
         **options: of the bound, as in `estimators.get`; lam is 0.1 for the regularized ones.
 
     Raises:
@@ -227,20 +214,15 @@ def estimate_mi(
     if sizes[0] != sizes[1]:
         raise ValueError(f"x and y must have as many rows; got {sizes[0]} and {sizes[1]}")
     columns.same_order(x, y)
-    plan = plan_of(bound, seed, folds, restarts, batch, steps, lr, options, series, permutations)
-    with undisturbed(where := device_called(device), plan.seed, critic):
+    plan = _plan(bound, seed, folds, restarts, batch, steps, lr, options, series)
+    with undisturbed(where := _device(device), plan.seed, critic):
         described = columns.read(tables, discrete)
-        return between(described["x"], described["y"], transform, plan, critic, where)
-
-
-def between(x: list[Column], y: list[Column], transform: str, plan: Plan, critic: object, where: torch.device) -> Estimate:
-    """`estimate_mi` of columns that have been read."""
-    rows = [columns.features(side, transform, where) for side in (x, y)]
-    numbers = not any(column.discrete for column in [*x, *y])
-    question = Dependence(rows[0], rows[1], _levels(x, y, where), numbers, numbers and transform == "rank")
-    remembered, limit = memory(x, y), min(columns.entropy(x), columns.entropy(y))
-    found = _estimate(question, plan, critic, [*x, *y], transform, remembered, limit)
-    return found.doubted(doubts([*x, *y], transform, remembered, plan))
+        left, right = described.values()
+        rows = [columns.features(side, transform, where) for side in (left, right)]
+        question = Dependence(rows[0], rows[1], _levels(left, right, where))
+        remembered, limit = memory(left, right), min(columns.entropy(left), columns.entropy(right))
+        found = _estimate(question, plan, critic, [*left, *right], transform, remembered, limit)
+    return found.doubted(doubts([*left, *right], transform, remembered, plan))
 
 
 def kl(
@@ -259,7 +241,6 @@ def kl(
     lr: float = 1e-3,
     device: str = "cpu",
     series: bool = False,
-    permutations: int = 999,
     **options: Any,
 ) -> Estimate:
     """Kullback-Leibler divergence KL(P || Q), in nats, from a sample of each.
@@ -282,7 +263,6 @@ def kl(
         lr: Adam's.
         device: "cpu", "cuda" or "auto".
         series: both samples follow their time.
-        permutations: of the labels P and Q, for the p-value; 0 for none.
         **options: of the bound.
 
     Raises:
@@ -293,10 +273,10 @@ def kl(
     if names[0] != names[1]:
         raise ValueError(f"p and q must have the same columns; got {', '.join(names[0])} and {', '.join(names[1])}")
     sizes = [len(table[0][1]) for table in tables.values()]
-    plan = plan_of(bound, seed, folds, restarts, batch, steps, lr, options, series, permutations)
+    plan = _plan(bound, seed, folds, restarts, batch, steps, lr, options, series)
     if plan.family == "infonce":
         raise ValueError(f"bound must be one without rows of pairs for two samples, for example 'remine'; got {bound!r}")
-    with undisturbed(where := device_called(device), plan.seed, critic):
+    with undisturbed(where := _device(device), plan.seed, critic):
         pooled = [(name, columns.joined(name, a, b)) for (name, a), (_, b) in zip(tables["p"], tables["q"], strict=True)]
         described = columns.read({"p": pooled}, discrete)["p"]
         rows = columns.features(described, transform, where)
@@ -307,21 +287,12 @@ def kl(
     return found.doubted([*doubts(described, transform, remembered, plan), *unmet(samples)])
 
 
-def plan_of(
-    bound: Any,
-    seed: int,
-    folds: int,
-    restarts: int,
-    batch: int,
-    steps: int,
-    lr: float,
-    options: Mapping[str, Any],
-    series: bool,
-    permutations: int,
+def _plan(
+    bound: Any, seed: int, folds: int, restarts: int, batch: int, steps: int, lr: float, options: Mapping[str, Any], series: bool
 ) -> Plan:
     """The plan; a loss may be written as it is printed."""
-    name = bound.lower() if isinstance(bound, str) and bound.lower() in (*LOSSES, *REFUSED) else bound
-    return Plan(name, seed, folds, restarts, batch, steps, lr, _with_lam(name, options), series, permutations)
+    name = bound.lower() if isinstance(bound, str) and bound.lower() in NAMES else bound
+    return Plan(name, seed, folds, restarts, batch, steps, lr, _with_lam(name, options), series)
 
 
 def _with_lam(bound: object, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -337,8 +308,7 @@ def _levels(x: Sequence[Column], y: Sequence[Column], device: torch.device) -> t
     return torch.from_numpy(x[0].values).to(device), torch.from_numpy(y[0].values).to(device)
 
 
-def device_called(name: object) -> torch.device:
-    """The device of that name, or one error."""
+def _device(name: object) -> torch.device:
     try:
         found = loop.device(name) if isinstance(name, str) else torch.device("none")
         torch.empty(0, device=found)
@@ -347,91 +317,33 @@ def device_called(name: object) -> torch.device:
     return found
 
 
-@dataclass(frozen=True)
-class Term:
-    """What the critics of one question read.
-
-    Args:
-        held_out: scores of the rows that they have not seen.
-        trained: the critics.
-        found: readings of these scores.
-        added: to the held-out bound, for what more rows would show.
-        gained: what the trained critics read more on rows that they have seen, times their weight.
-    """
-
-    held_out: Scores
-    trained: Trained
-    found: Mapping[str, float]
-    added: float
-    gained: float
-
-    @property
-    def bound(self) -> float:
-        """The held-out bound."""
-        return self.found["held-out bound"]
-
-
-def term(question: Question, plan: Plan, critic: object, splits: Sequence[Split]) -> Term:
-    """Train and read."""
-    device = question.samples[0].device
-    network = question.network(plan.runs).to(device) if critic is None else copies(critic, question.samples, plan.runs)
-    trained = train(question, network, splits, plan)
-    unseen = [part.held_out for part in splits]
-    held_out = read(question, trained.mixture, unseen, plan)
-    found = readings(held_out, plan) | table_reading(question)
-    for name, rows in (
-        ("training rows", [spread(part.train, part.held_out.shape[1]) for part in splits]),
-        ("trained critics", unseen),
-    ):
-        found[name] = learned(question, trained.mixture, rows, plan)
-    gained = float(trained.mixture.weights[-1].mean()) * max(0.0, found["training rows"] - found["trained critics"])
-    added = 0.0
-    if critic is None:
-        fewer = [pool(plan.report(read(question, one, unseen, plan)), plan.pooled) for one in trained.fewer]
-        fitted, wide = min(part.rest.shape[1] for part in splits), sum(sample.shape[1] for sample in question.samples)
-        added = extrapolated([found["held-out bound"], *fewer], fitted, wide) + gained / 2
-    return Term(held_out, trained, found, added, gained)
-
-
-def answer(
-    question: Question,
-    plan: Plan,
-    term: Term,
-    half: float,
-    described: Sequence[Column],
-    remembered: Memory,
-    limit: float,
-    p: float | None,
-    settings: Mapping[str, Any],
-) -> Estimate:
-    """An estimate of what a term reads, with so much sampling error, no larger than a limit."""
-    gained, least = term.gained, min(question.sizes)
-    bound, value = min(term.bound, limit), min(term.bound + term.added, limit)
-    half = max(half, 1.92 / least)  # no likelihood ratio resolves less
-    low = min(bound, value) - half - BEYOND * max(0.0, -gained)
-    high = max(bound, value) + half + BEYOND * max(0.0, gained)
-    hides = hidden(question) * remembered.inflation if low <= 0 else 0.0
-    return Estimate(
-        value,
-        (low, max(high, hides, term.found.get("table", 0.0))),
-        (*diagnose(bound, half, gained, term.found, term.trained, plan, described, least, hides), *conflict(p, low)),
-        term.trained.history,
-        term.found,
-        tuple(column.words(settings["transform"]) for column in described),
-        {name: value for name, value in vars(plan).items() if name != "options"} | dict(plan.options) | dict(settings),
-        p,
-    )
-
-
 def _estimate(
     question: Question, plan: Plan, critic: object, described: Sequence[Column], transform: str, remembered: Memory, limit: float
 ) -> Estimate:
     """Split, train, read."""
     question.series = plan.series
     generator = torch.Generator().manual_seed(plan.seed)
+    device = question.samples[0].device
     gap = remembered.length if plan.series else 0
-    splits = [split(n, plan, generator, gap).to(question.samples[0].device) for n in question.sizes]
-    found = term(question, plan, critic, splits)
-    settings = {"critic": "default" if critic is None else type(critic).__name__, "transform": transform}
-    half, p = half_width(question, found.held_out, plan, gap), p_value(question, found.held_out, splits, plan, gap)
-    return answer(question, plan, found, half, described, remembered, limit, p, settings)
+    splits = [split(n, plan, generator, gap).to(device) for n in question.sizes]
+    network = question.network(plan.runs).to(device) if critic is None else copies(critic, question.samples, plan.runs)
+    trained = train(question, network, splits, plan)
+    held_out = read(question, trained, [part.held_out for part in splits], plan)
+    # the same rows for every restart of a fold: what it stops by is among them, a little
+    same = [spread(part.train[: plan.folds], part.held_out.shape[1]).repeat(plan.restarts, 1) for part in splits]
+    found = readings(held_out, read(question, trained, same, plan), plan) | table_reading(question)
+    value = min(pool(plan.report(held_out), plan.pooled), limit)
+    rows = min(question.sizes)
+    half = max(half_width(question, held_out, plan, gap), 1.92 / rows)  # no likelihood ratio resolves less
+    gained = max(0.0, found["training rows"] - value)
+    unseen = hidden(question) * remembered.inflation if value - half <= 0 else 0.0
+    settings = {name: value for name, value in vars(plan).items() if name != "options"} | dict(plan.options)
+    return Estimate(
+        value,
+        (value - half, max(value + half + gained, unseen, found.get("table", 0.0))),
+        tuple(diagnose(value, half, found, trained, plan, described, rows, unseen)),
+        trained.history,
+        found,
+        tuple(column.words(transform) for column in described),
+        settings | {"critic": "default" if critic is None else type(critic).__name__, "transform": transform},
+    )

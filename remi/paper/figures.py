@@ -85,6 +85,11 @@ def stamp(plan: Plan, records: Records) -> str:
     return f"Profile {plan.profile}, {plan.seeds} seed{'s' * (plan.seeds > 1)}, {', '.join(devices)}."
 
 
+def moved(others: Records, to: str) -> dict[str, Sequence[Record]]:
+    """The groups of `experiments.moved` that take the place of the figure's own, as "batch 48/mine" that of "mine"."""
+    return {key.removeprefix(f"{to}/"): group for key, group in others.items() if key.startswith(f"{to}/")}
+
+
 # ---- Figs. 1 to 5: the one-hot problem ---------------------------------------------------------------------------------
 
 
@@ -243,7 +248,7 @@ def stacked(records: Records, curves: Sequence[Curve], frames: Mapping[str, tupl
 
 CONTROLS = (
     Curve("mine", "MINE", "mine"),
-    Curve("stratified/mine", "MINE, 2 diagonal pairs", "mine"),
+    Curve("stratified/mine", "MINE, no misses", "mine"),
     Curve("nwj", "NWJ", "nwj"),
     Curve("small-steps/nwj", "NWJ, steps of 0.03", "nwj"),
 )
@@ -292,23 +297,28 @@ LARGEST = 30.0  # nats: where the axis of errors ends; what lies beyond is drawn
 
 
 def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
-    """Every loss on the staircase with its twin and what else was tried: the estimate, its bias, its error; bands: all seeds."""
+    """Every loss on the staircase with its twin and what else was tried: the estimate, its bias, its error."""
     steps = np.arange(0, total := plan.steps_per_level * len(plan.problem.levels), max(1, total // 50))
-    keys = {(key.format(loss)): (loss, look[0]) for loss in PALETTE for key, look in TREATMENTS.items()}
+    curves = {key: (group, "estimate") for key, group in records.items()} | {"js-as-published": (records["js"], "objective")}
     rows = []
-    for key, group in records.items():
+    for key, (group, column) in curves.items():
         for seed, record in enumerate(group):
-            own = dict(zip(("curve", "seed", "loss", "treatment"), (key, seed, *keys[key]), strict=True))
-            rows.append(
-                pd.DataFrame({**own, "step": steps, "estimate": smooth(trace(record, "estimate"), plan.smoothing)[steps]})
-            )
-            errors = level_errors(record)
-            at_levels = {"level": plan.problem.levels, "bias": errors.mean(1), "error": np.sqrt(np.square(errors).mean(1))}
-            rows.append(pd.DataFrame({**own, **at_levels}))
+            values = smooth(trace(record, column), plan.smoothing)[steps]
+            rows.append(pd.DataFrame({"curve": key, "seed": seed, "step": steps, "estimate": values}))
+            if key in records:
+                errors = level_errors(record)
+                at_levels = {"level": plan.problem.levels, "bias": errors.mean(1), "error": np.sqrt(np.square(errors).mean(1))}
+                rows.append(pd.DataFrame({"curve": key, "seed": seed, **at_levels}))
     table = pd.concat(rows, ignore_index=True)
-    objectives = [smooth(trace(record, "objective"), plan.smoothing)[steps] for record in records["js"]]
-    own = {"curve": "js-as-published", "step": steps}
-    published = pd.concat([pd.DataFrame({**own, "seed": seed, "estimate": values}) for seed, values in enumerate(objectives)])
+    return staircase(plan, table), pd.concat([table, levels(records)], ignore_index=True)
+
+
+def staircase(plan: GaussianPlan, table: pd.DataFrame) -> Figure:
+    """Fig. 7 from its table: a column per loss; lines are means over seeds, bands all seeds."""
+    names = {key.format(loss): (loss, look[0]) for loss in PALETTE for key, look in TREATMENTS.items()}
+    table = table.assign(error=table.error.clip(upper=LARGEST), **{
+        name: [names.get(key, ("", ""))[k] for key in table.curve] for k, name in enumerate(("loss", "treatment"))
+    })  # fmt: skip
     figure = Figure(figsize=(7.0, 5.0))
     panels = figure.subplots(3, len(PALETTE), sharex="row", sharey="row")
     looks = list(zip(*TREATMENTS.values(), strict=True))
@@ -318,12 +328,14 @@ def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]
         (("step", "estimate", "step"), ("level", "bias", ""), ("level", "error", "truth (nats)"))
     ):
         for axes, loss in zip(panels[row], PALETTE, strict=True):
-            drawn = table[table.loss == loss].dropna(subset=y).assign(error=lambda rows: rows.error.clip(upper=LARGEST))
             look = {"dashes": dashes, "sizes": widths, "color": PALETTE[loss], "markers": marks if row else False, **MARK}
+            drawn = table[table.loss == loss].dropna(subset=y)
             sns.lineplot(drawn, x=x, y=y, style="treatment", size="treatment", ax=axes, **look, **seeds)
             axes.set(xlabel=below, ylabel="")
         panels[row, 0].set_ylabel(f"{y} (nats)".replace("error", "rms error"))
+    published = table[table.curve == "js-as-published"]
     sns.lineplot(published, x="step", y="estimate", color=JOINT, ax=panels[0, -1], **seeds)
+    steps = np.arange(0, total := plan.steps_per_level * len(plan.problem.levels), max(1, total // 50))
     for axes, loss in zip(panels.T, PALETTE, strict=True):
         truth = [plan.problem.true_mi(int(step)) for step in steps]
         axes[0].plot(steps, truth, color=TRUTH, lw=1, drawstyle="steps-post", ls=":")
@@ -340,7 +352,7 @@ def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]
         for name, dash, mark, width in TREATMENTS.values()
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=5)
-    return figure, pd.concat([table.drop(columns=["loss", "treatment"]), published, levels(records)], ignore_index=True)
+    return figure
 
 
 # ---- Table 2 ------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from remi.runs import reasons, specs, store
 from remi.runs.fingerprint import SOURCES, sources
 from remi.runs.specs import CriticRun, EncoderRun, Run, from_json, to_json
 from remi.runs.store import Local, Record, RunError, Runner, environment, fill, load, load_or_run, missing, stacks, train
-from remi.runs.wording import statements
 
 __all__ = [
     "SOURCES",
@@ -25,7 +24,6 @@ __all__ = [
     "sources",
     "specs",
     "stacks",
-    "statements",
     "store",
     "to_json",
     "train",
