@@ -6,7 +6,7 @@ REMI := $(BIN)/python -m remi
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help paper test lab site verify bench notebooks readme calibration lock audit clean distclean
+.PHONY: help paper test lab site verify bench notebooks readme scoreboard lock audit clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,8 +42,8 @@ notebooks: .venv/.ready  ## re-execute the notebooks in place
 readme: .venv/.ready  ## regenerate the tables in README.md
 	$(REMI) readme
 
-calibration: .venv/.ready  ## the estimate on tasks with known mutual information; about an hour, goes on where it was
-	$(REMI) calibration
+scoreboard: .venv/.ready  ## the estimate on the field's tasks with known mutual information; hours, goes on where it was; PART="--seeds 0"
+	$(REMI) scoreboard $(PART)
 
 bench: .venv/.ready  ## speed beside the alternatives; figures/bench*
 	$(BIN)/python benchmarks/speed.py

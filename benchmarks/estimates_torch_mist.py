@@ -1,11 +1,11 @@
-"""torch-mist's estimators on the tasks of `make calibration`, each with the seconds that the default of `estimate_mi` took.
+"""torch-mist's estimators on the 40 tasks of `make scoreboard`, each with the seconds that the default of `estimate_mi` took.
 
     pip install torch-mist
     python benchmarks/estimates_torch_mist.py [--seeds 0 1] [--estimators smile js] [--patient]
 
 Both get the same rows and the same features. torch-mist trains on 80% of the rows, 10% of those decide when to stop, and it is
 read on the other 20%; all its settings but the number of iterations are its own. It usually stops long before its time is over;
-`--patient` lets it go on to the end, and read the best network it had. Written: `figures/calibration_torch_mist.csv`, where the
+`--patient` lets it go on to the end, and read the best network it had. Written: `figures/scoreboard_torch_mist.csv`, where the
 rows of other estimators stay; `--estimators` without a name only judges what is there.
 """
 
@@ -20,8 +20,9 @@ import pandas as pd
 import torch
 
 from remi.estimation import columns
-from remi.paper import calibration
+from remi.paper import scoreboard
 from remi.paper.figures import PRODUCTS, write
+from remi.theory import known
 
 PILOT = 100  # iterations that say how long one takes
 ESTIMATORS = ("smile", "js", "nwj", "infonce", "mine")
@@ -48,13 +49,10 @@ def torch_mist(x: torch.Tensor, y: torch.Tensor, name: str, seed: int, iteration
     return float(found[0] if isinstance(found, tuple) else found)
 
 
-def solve(cell: calibration.Cell, name: str, *, patient: bool = False) -> dict[str, object]:
+def solve(cell: scoreboard.Cell, name: str, *, patient: bool = False) -> dict[str, object]:
     """One estimate in the time of ours."""
-    ours = calibration.solve(cell)
-    task = next(task for task in calibration.TASKS if task.name == cell.task)
-    drawn = task.draw(np.random.default_rng([cell.seed, cell.n]), cell.n)
-    tables = columns.tables(("x", drawn[0]), ("y", drawn[1]), "nn")
-    described = columns.read(tables, list(task.discrete))
+    ours, drawn = scoreboard.solve(cell), scoreboard.rows(cell)
+    described = columns.read(columns.tables(("x", drawn[0]), ("y", drawn[1]), "nn"), [])
     x, y = (columns.features(described[key], "rank", torch.device("cpu")) for key in ("x", "y"))
     start = time.perf_counter()
     torch_mist(x, y, name, cell.seed, PILOT)
@@ -64,15 +62,9 @@ def solve(cell: calibration.Cell, name: str, *, patient: bool = False) -> dict[s
     value = torch_mist(x, y, name, cell.seed, iterations, iterations if patient else None)
     seconds = time.perf_counter() - start
     return {
-        **{
-            "task": cell.task,
-            "n": cell.n,
-            "estimator": name + ", patient" * patient,
-            "seed": cell.seed,
-            "mi": task.mi,
-            "value": value,
-        },
-        **{"seconds": seconds, "default_value": ours["value"], "default_seconds": ours["seconds"]},
+        **{"task": cell.task, "n": cell.n, "estimator": name + ", patient" * patient, "seed": cell.seed},
+        **{"mi": ours["mi"], "value": value, "seconds": seconds},
+        **{"default_value": ours["value"], "default_seconds": ours["seconds"]},
     }
 
 
@@ -88,25 +80,20 @@ def main() -> None:
     """Run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=list(calibration.SIZES))
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(known.SIZES))
     parser.add_argument("--estimators", nargs="*", default=list(ESTIMATORS))
     parser.add_argument("--patient", action="store_true", help="no early stopping")
     options = parser.parse_args()
     if unknown := set(options.estimators) - set(ESTIMATORS):
         parser.error(f"--estimators must be among {', '.join(ESTIMATORS)}; got {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
-    cells = [
-        calibration.Cell(task.name, n, calibration.DEFAULT, seed)
-        for seed in options.seeds
-        for task in calibration.TASKS
-        for n in options.sizes
-    ]
+    cells = [scoreboard.Cell(task.name, n, seed) for seed in options.seeds for task in known.TASKS for n in options.sizes]
     found = []
     for name in options.estimators:
         for cell in cells:
             found.append(solve(cell, name, patient=options.patient))
             print(*found[-1].values(), flush=True)
-    path = PRODUCTS / "calibration_torch_mist.csv"
+    path = PRODUCTS / "scoreboard_torch_mist.csv"
     table = pd.DataFrame(found)
     if path.exists():
         before = pd.read_csv(path)

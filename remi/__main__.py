@@ -59,9 +59,11 @@ def main(arguments: list[str] | None = None) -> int:
     estimate.add_argument("--seed", type=int, default=0)
     estimate.add_argument("--bits", action="store_true", help="in bits")
     estimate.add_argument("--json", action="store_true", help="everything, as one JSON object")
-    calibration = commands.add_parser("calibration", help="the estimate on tasks with known mutual information")
-    calibration.add_argument("--processes", type=int, default=2, help="processes of one thread each")
-    calibration.add_argument("--repeats", type=int, help="repetitions of every task")
+    board = commands.add_parser("scoreboard", help="the estimate on the field's tasks with known mutual information")
+    board.add_argument("--seeds", type=_numbers, nargs="+", metavar="N", help="some of the seeds, such as 0 1; all by default")
+    board.add_argument("--sizes", type=_numbers, nargs="+", metavar="N", help="some of the numbers of rows, such as 1000")
+    board.add_argument("--tasks", nargs="+", metavar="TASK", help="some of the tasks, or families of tasks, such as spiral")
+    board.add_argument("--processes", type=_positive, default=2, help="processes of one thread each")
     commands.add_parser("readme", help="refresh the generated part of README from the products")
     commands.add_parser("doctor", help="versions, extras, devices and data found", parents=[reads])
     options = parser.parse_args(arguments)
@@ -244,15 +246,11 @@ def _estimate(options: argparse.Namespace) -> None:
     print(json.dumps(found.as_dict(), indent=1) if options.json else found)
 
 
-def _calibration(options: argparse.Namespace) -> None:
+def _scoreboard(options: argparse.Namespace) -> None:
     with extra("paper"):
-        from remi.paper.calibration import REPEATS, calibrate
-
-    repeats = REPEATS if options.repeats is None else options.repeats
-    for name, number in (("processes", options.processes), ("repeats", repeats)):
-        if number < 1:
-            raise ValueError(f"--{name} must be at least 1; got {number}")
-    calibrate(repeats, options.processes)
+        from remi.paper.scoreboard import scoreboard
+    seeds, sizes = (asked and [number for part in asked for number in part] for asked in (options.seeds, options.sizes))
+    scoreboard(seeds, sizes, options.tasks, options.processes)
 
 
 COMMANDS = {
@@ -264,7 +262,7 @@ COMMANDS = {
     "readme": _readme,
     "doctor": _doctor,
     "estimate": _estimate,
-    "calibration": _calibration,
+    "scoreboard": _scoreboard,
 }
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ MISSING = {  # what a user does, what is not there, and the extra that has it
     "main(['paper'])": ("nbformat", "paper"),
     "main(['notebooks'])": ("nbformat", "paper"),
     "main(['readme'])": ("nbformat", "paper"),
-    "main(['calibration'])": ("pandas", "paper"),
+    "main(['scoreboard'])": ("pandas", "paper"),
     "main(['status', 'table2'])": ("sklearn", "paper"),
     "main(['sweep', 'fig1', '--ray', 'local'])": ("ray", "cluster"),
 }

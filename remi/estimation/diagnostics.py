@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from remi.estimation.columns import FEW, Column
-from remi.estimation.crossfit import LOOK_EVERY, Trained, pool, second_term
+from remi.estimation.crossfit import LOOK_EVERY, Trained, pool
+from remi.estimation.limits import second_term
 from remi.estimation.order import Memory
 from remi.estimation.plan import Plan
 from remi.estimation.questions import BLOCK, Question
@@ -21,12 +22,12 @@ SELDOM = 0.9  # share of different values in a column whose values do not repeat
 Z = 1.645  # of a normal distribution, one-sided 5%
 
 
-def readings(held_out: Scores, seen: Scores, plan: Plan) -> dict[str, float]:
-    """What else the held-out scores say, and what the bound reads on the training rows, `seen`; in nats but for the share."""
+def readings(held_out: Scores, plan: Plan) -> dict[str, float]:
+    """The held-out bound, and what else the same scores say; in nats but for the share."""
     centre = held_out.log_mean_exp().mean()
     spread, share = second_term(held_out)
     found = {
-        "training rows": pool(plan.report(seen), plan.pooled),
+        "held-out bound": pool(plan.report(held_out), plan.pooled),
         "Donsker-Varadhan": pool(estimators.mine(held_out), True),
         "NWJ": pool(estimators.nwj(held_out.map(lambda t: t - centre + 1)), False),
         "second term sd": float(spread.mean()) / math.sqrt(len(spread)),
@@ -50,6 +51,7 @@ def hidden(question: Question) -> float:
 def diagnose(
     value: float,
     half: float,
+    gap: float,
     readings: Mapping[str, float],
     trained: Trained,
     plan: Plan,
@@ -60,8 +62,9 @@ def diagnose(
     """Reasons to doubt a value.
 
     Args:
-        value: the pooled held-out value.
+        value: the pooled held-out bound.
         half: half width of its sampling error.
+        gap: what the trained critics read more on rows that they have seen, times their weight.
         readings: of the same critics, see `readings`.
         trained: the critics.
         plan: how they were trained.
@@ -73,11 +76,10 @@ def diagnose(
         A sentence for each, with the number that raised it.
     """
     history = trained.history
-    gap = readings["training rows"] - value
     diverged = int((history["diverged_at"] >= 0).sum())
     if diverged:
         yield f"{diverged} of {plan.runs} critics diverged; what counts is their best look before that."
-    if bool(trained.idle.all()):
+    if bool(trained.mixture.idle.all()):
         yield (
             f"No critic reads more than T = 0 does on its validation rows: {rows} rows show no dependence, and could hide "
             f"{unseen:.3f} nats of it."
@@ -102,8 +104,9 @@ def diagnose(
         yield f"{late} of {plan.runs} critics were still improving at the last of {plan.steps} steps: the value may be low."
     if gap > max(half, 0.05 * abs(value)):
         yield (
-            f"The critics read {readings['training rows']:.3f} on their training rows and {value:z.3f} on rows they have not "
-            f"seen: with {rows} rows the value may be low, by about half of the difference."
+            f"The trained critics read {readings['training rows']:.3f} on their training rows and "
+            f"{readings['trained critics']:z.3f} on rows they have not seen: with {rows} rows the bound may be low, by about "
+            f"half of the difference."
         )
     if plan.family == "infonce":
         limit = math.log(min(BLOCK, rows // plan.folds))

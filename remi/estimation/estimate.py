@@ -3,8 +3,8 @@
     I(X; Y) = KL(P || Q),   P the joint distribution, Q the product of the marginals
 
 Both are read from critics that have not seen the rows they are read on: the rows are cut into folds, a critic is trained
-without each fold, and the folds' scores are pooled. A lower bound read this way cannot overfit upwards, so that a value
-slightly below zero is legal: it says that nothing was found.
+without each fold, and the folds' scores are pooled. A lower bound read this way cannot overfit upwards; it is low by what the
+critics have not learned from so few rows, which is estimated and added.
 """
 
 import math
@@ -18,15 +18,16 @@ from torch import nn
 from remi.estimation import columns
 from remi.estimation.columns import Array, Column
 from remi.estimation.copies import copies
-from remi.estimation.crossfit import half_width, pool, read, spread, train
+from remi.estimation.crossfit import extrapolated, half_width, learned, pool, read, train
 from remi.estimation.diagnostics import diagnose, doubts, hidden, readings, table_reading, unmet
+from remi.estimation.limits import spread
 from remi.estimation.order import Memory, memory
-from remi.estimation.plan import Plan
+from remi.estimation.plan import LOSSES, REFUSED, Plan
 from remi.estimation.questions import Dependence, Difference, Question
 from remi.estimation.rows import split
 from remi.estimation.undisturbed import undisturbed
 from remi.extras import extra
-from remi.losses import NAMES, family
+from remi.losses import family
 from remi.training import loop
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LAM = 0.1  # weight of the regularizer where none is given
+BEYOND = 1.5  # times what critics read more on their training rows: so far may a value be low, as known tasks have shown
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,13 @@ class Estimate:
     """What the data say about a divergence.
 
     Args:
-        value: the pooled held-out value of the bound; a lower bound, so slightly negative values are legal.
-        interval: nominal 95%. Below the value it is sampling error; above it is sampling error and the distance to what
-            the critics read on their training rows, since a lower bound is low by about half of that. Where nothing is shown it
-            reaches up to what so few rows could hide among so many features, see `hidden`; it never lies wholly below 0.
+        value: the held-out bound, `readings["held-out bound"]`, and what more rows would add to it: to the ratios in closed
+            form, see `crossfit.extrapolated`, and to the trained critics half of what they read more on rows that they have
+            seen (Akaike, 1974), times their weight. With a critic of the caller's, the bound. Slightly negative values are legal.
+        interval: nominal 95%. Its lower end is the bound less sampling error. Its upper end is above the value by sampling
+            error, and by one and a half times what the trained critics read more on rows that they have seen. Where nothing
+            is shown it reaches up to what so few rows could hide among so many features, see `hidden`; it never lies wholly
+            below 0.
         diagnostics: reasons for doubt, each with the number that raised it; empty when there are none.
         history: "step" (looks,), and per critic (critics, looks) "validation", the bound on the validation rows, and
             "normalizer", there too; "best_step", "diverged_at" (-1: never) and "fold" (critics,).
@@ -118,11 +123,11 @@ class Estimate:
         with extra("paper"):
             from matplotlib.figure import Figure
 
-            from remi.style import MARGINAL, PALETTE
+            from remi.style import HUES, MARGINAL
 
         figure = Figure(figsize=(4.5, 2.7))
         axes = figure.subplots()
-        hue = PALETTE[family(self.settings["bound"])]
+        hue = HUES[family(self.settings["bound"])]
         axes.plot(self.history["step"], self.history["validation"].T, color=MARGINAL, lw=0.6)
         axes.plot([], [], color=MARGINAL, label="one critic, validation rows")
         axes.axhspan(*self.interval, color=hue, alpha=0.2, lw=0, label="95% interval")
@@ -132,12 +137,8 @@ class Estimate:
         return figure
 
 
-def compare(estimates: Mapping[str, Estimate], truths: Mapping[str, float] | None = None) -> "tuple[Figure, pd.DataFrame]":
+def compare(estimates: Mapping[str, Estimate]) -> "tuple[Figure, pd.DataFrame]":
     """Values and intervals under each other, and what is drawn, a row per estimate.
-
-    Args:
-        estimates: by name.
-        truths: of those whose truth is known, in the unit of the estimates.
 
     Raises:
         ExtraError: matplotlib or pandas is not installed.
@@ -146,22 +147,19 @@ def compare(estimates: Mapping[str, Estimate], truths: Mapping[str, float] | Non
         import pandas as pd
         from matplotlib.figure import Figure
 
-        from remi.style import PALETTE, TRUTH
+        from remi.style import HUES, TRUTH
 
-    known = truths or {}
-    rows = [(name, e.value, *e.interval, len(e.diagnostics), known.get(name, math.nan)) for name, e in estimates.items()]
+    rows = [(name, e.value, *e.interval, len(e.diagnostics)) for name, e in estimates.items()]
     figure = Figure(figsize=(5.5, 0.8 + 0.25 * len(rows)))
     axes = figure.subplots()
     axes.axvline(0, color=TRUTH, ls=":", lw=1.2)
-    for place, (name, value, low, high, count, truth) in enumerate(rows):
-        hue = PALETTE[family(estimates[name].settings["bound"])]
+    for place, (name, value, low, high, count) in enumerate(rows):
+        hue = HUES[family(estimates[name].settings["bound"])]
         axes.plot([low, high], [place, place], color=hue, lw=1.2)
         axes.plot(value, place, color=hue, marker="o", ms=4, mfc="white" if count else hue)
-        axes.plot(truth, place, color=TRUTH, marker="x", ms=5)
-    words = "hollow: has diagnostics" + "; ×: the truth, where it is known" * bool(known)
-    axes.set(xlabel=f"{next(iter(estimates.values())).unit}; dotted: 0; {words}", ylim=(len(rows) - 0.5, -0.5))
+    axes.set(xlabel=f"{next(iter(estimates.values())).unit}; a hollow point has diagnostics", ylim=(len(rows) - 0.5, -0.5))
     axes.set_yticks(range(len(rows)), list(estimates))
-    return figure, pd.DataFrame(rows, columns=["name", "value", "low", "high", "diagnostics", "truth"])
+    return figure, pd.DataFrame(rows, columns=["name", "value", "low", "high", "diagnostics"])
 
 
 def estimate_mi(
@@ -190,7 +188,8 @@ def estimate_mi(
         x: (n,) or (n, features): a NumPy array, a tensor, a pandas DataFrame or Series. Numbers, integers too, are
             continuous; truth values, strings and categories are discrete. Nothing is guessed, and nothing transposed.
         y: the same, with as many rows.
-        bound: one of the twelve losses; "remine" holds the offset, which pooling over folds needs (Theorem 6).
+        bound: one of the twelve losses; "remine" holds the offset, which pooling over folds needs (Theorem 6). Or a later loss
+            that trains the critics, "infonce_anchor", "sigmoid" or "fdime": of their scores Donsker-Varadhan's value is reported.
         critic: an `nn.Module` that maps n pairs, (n, features of x) and (n, features of y), to n scores; or a pair of
             encoders, whose inner product is the score. The features are those that `Estimate.features` lists.
         seed: of the folds, the batches and the critics' starts.
@@ -219,7 +218,8 @@ def estimate_mi(
         described = columns.read(tables, discrete)
         left, right = described.values()
         rows = [columns.features(side, transform, where) for side in (left, right)]
-        question = Dependence(rows[0], rows[1], _levels(left, right, where))
+        numbers = not any(column.discrete for column in [*left, *right])
+        question = Dependence(rows[0], rows[1], _levels(left, right, where), numbers, numbers and transform == "rank")
         remembered, limit = memory(left, right), min(columns.entropy(left), columns.entropy(right))
         found = _estimate(question, plan, critic, [*left, *right], transform, remembered, limit)
     return found.doubted(doubts([*left, *right], transform, remembered, plan))
@@ -291,7 +291,7 @@ def _plan(
     bound: Any, seed: int, folds: int, restarts: int, batch: int, steps: int, lr: float, options: Mapping[str, Any], series: bool
 ) -> Plan:
     """The plan; a loss may be written as it is printed."""
-    name = bound.lower() if isinstance(bound, str) and bound.lower() in NAMES else bound
+    name = bound.lower() if isinstance(bound, str) and bound.lower() in (*LOSSES, *REFUSED) else bound
     return Plan(name, seed, folds, restarts, batch, steps, lr, _with_lam(name, options), series)
 
 
@@ -328,20 +328,30 @@ def _estimate(
     splits = [split(n, plan, generator, gap).to(device) for n in question.sizes]
     network = question.network(plan.runs).to(device) if critic is None else copies(critic, question.samples, plan.runs)
     trained = train(question, network, splits, plan)
-    held_out = read(question, trained, [part.held_out for part in splits], plan)
-    # the same rows for every restart of a fold: what it stops by is among them, a little
-    same = [spread(part.train[: plan.folds], part.held_out.shape[1]).repeat(plan.restarts, 1) for part in splits]
-    found = readings(held_out, read(question, trained, same, plan), plan) | table_reading(question)
-    value = min(pool(plan.report(held_out), plan.pooled), limit)
-    rows = min(question.sizes)
-    half = max(half_width(question, held_out, plan, gap), 1.92 / rows)  # no likelihood ratio resolves less
-    gained = max(0.0, found["training rows"] - value)
-    unseen = hidden(question) * remembered.inflation if value - half <= 0 else 0.0
+    unseen = [part.held_out for part in splits]
+    held_out = read(question, trained.mixture, unseen, plan)
+    found = readings(held_out, plan) | table_reading(question)
+    for name, rows in (
+        ("training rows", [spread(part.train, part.held_out.shape[1]) for part in splits]),
+        ("trained critics", unseen),
+    ):
+        found[name] = learned(question, trained.mixture, rows, plan)
+    gained = float(trained.mixture.weights[-1].mean()) * max(0.0, found["training rows"] - found["trained critics"])
+    bound, added = found["held-out bound"], 0.0
+    if critic is None:
+        fewer = [pool(plan.report(read(question, one, unseen, plan)), plan.pooled) for one in trained.fewer]
+        fitted, wide = min(part.rest.shape[1] for part in splits), sum(sample.shape[1] for sample in question.samples)
+        added = extrapolated([bound, *fewer], fitted, wide) + gained / 2
+    value = min(bound + added, limit)
+    least = min(question.sizes)
+    half = max(half_width(question, held_out, plan, gap), 1.92 / least)  # no likelihood ratio resolves less
+    low, high = min(bound, value) - half, max(bound, value) + half + BEYOND * gained
+    hides = hidden(question) * remembered.inflation if low <= 0 else 0.0
     settings = {name: value for name, value in vars(plan).items() if name != "options"} | dict(plan.options)
     return Estimate(
         value,
-        (value - half, max(value + half + gained, unseen, found.get("table", 0.0))),
-        tuple(diagnose(value, half, found, trained, plan, described, rows, unseen)),
+        (low, max(high, hides, found.get("table", 0.0))),
+        tuple(diagnose(bound, half, gained, found, trained, plan, described, least, hides)),
         trained.history,
         found,
         tuple(column.words(transform) for column in described),

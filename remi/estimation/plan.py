@@ -11,6 +11,14 @@ from torch import Tensor
 
 from remi.losses import Scores, estimators
 
+LATER = ("infonce_anchor", "sigmoid", "fdime")  # later losses whose best critic is the log ratio
+LOSSES = (*estimators.NAMES, *LATER)
+REFUSED = {
+    "dcl": "; DCL leaves every row an offset of its own and has no ceiling, so that what it reads is no lower bound",
+    "club": "; CLUB is an upper reading, and has no maximum",
+    "flo": "; FLO needs a critic of two outputs",
+}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -31,8 +39,9 @@ class Plan:
     series: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.bound, str) or self.bound not in estimators.NAMES:
-            raise ValueError(f"bound must be one of {', '.join(estimators.NAMES)}; got {self.bound!r}")
+        if not isinstance(self.bound, str) or self.bound not in LOSSES:
+            why = REFUSED.get(self.bound, "") if isinstance(self.bound, str) else ""
+            raise ValueError(f"bound must be one of {', '.join(LOSSES)}; got {self.bound!r}{why}")
         limits = {"seed": (0, 2**40), "folds": (2, 100), "restarts": (1, 100), "batch": (8, 2**16), "steps": (0, 10**9)}
         for name, (low, high) in limits.items():
             number = getattr(self, name)
@@ -62,17 +71,20 @@ class Plan:
         return estimators.family(self.bound)
 
     def read(self, scores: Scores) -> estimators.Reading:
-        """What is trained: the bound's reading."""
+        """What is trained: the bound's reading. The sigmoid loss reads T - log m, so that its best T is the log ratio, too."""
+        if self.bound == "sigmoid":
+            log_m = (scores.marginal_pairs / scores.pairs).log()
+            scores = scores.map(lambda t: t - log_m.view(-1, *[1] * (t.ndim - 1)))
         return estimators.get(self.bound, **self.options)(scores)
 
     def report(self, scores: Scores) -> estimators.Reading:
-        """What is reported, always a lower bound: the bound's reading, and of SMILE's scores Donsker-Varadhan's.
+        """What is reported, always a lower bound: the bound's reading, and of SMILE's and of later scores Donsker-Varadhan's.
 
-        SMILE clips its second term alone, so that its own value has no bound above.
+        SMILE clips its second term alone, so that its own value has no bound above; what later losses read is a plug-in.
         """
         return estimators.mine(scores) if self.pooled else self.read(scores)
 
     @property
     def pooled(self) -> bool:
         """Whether the value is Donsker-Varadhan's, whose folds are read together."""
-        return self.family in ("mine", "smile")
+        return self.family in ("mine", "smile", *LATER)

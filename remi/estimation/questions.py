@@ -1,12 +1,14 @@
 """What a divergence compares: paired rows with unpaired ones (mutual information), or two samples."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from remi.estimation.closed import CLOSE, FINE, MOST, TAILS, WIDTHS, Elliptical, Grid, Kernel, Quadratic, Ratio, Square
 from remi.estimation.ratios import Forms, QuadraticCritic, RatioCritic
 from remi.estimation.starts import difference_start, gaussian_starts, table_starts
 from remi.losses import Scores
@@ -56,6 +58,10 @@ class Question(ABC):
     def starts(self, *rows: Tensor) -> list[Forms]:
         """Candidates for the default critic's forms, from one run's training rows."""
 
+    @abstractmethod
+    def ratios(self, *rows: Tensor) -> Sequence[Callable[..., Tensor]]:
+        """Log-density ratios in closed form, fitted to these rows."""
+
 
 @dataclass
 class Dependence(Question):
@@ -64,6 +70,8 @@ class Dependence(Question):
     x: Tensor
     y: Tensor
     levels: tuple[Tensor, Tensor] | None = None  # (n,) each, where x and y are one discrete column each
+    numbers: bool = False  # no column is discrete
+    scores: bool = False  # all are normal scores
     series: bool = False
 
     def __post_init__(self) -> None:
@@ -124,6 +132,18 @@ class Dependence(Question):
             features.append(first)
         return table_starts(counts, *features)
 
+    def ratios(self, *rows: Tensor) -> list[Ratio]:
+        """Gaussians or tables; of numbers, Student-t distributions; of few columns, what neighbouring rows say."""
+        x, y = self.x[rows[0]], self.y[rows[0]]
+        columns = x.shape[1] + y.shape[1]
+        found: list[Ratio] = [Quadratic(forms) for forms in self.starts(*rows)]
+        if self.numbers and columns <= MOST:
+            found += [Elliptical.fit(x, y, dof, scores=self.scores) for dof in TAILS]
+        if self.levels is None and columns <= CLOSE:
+            table = self.scores and columns == 2
+            found += [Grid.fit(x, y, width) for width in FINE] if table else [Kernel.fit(x, y, width) for width in WIDTHS]
+        return found
+
 
 @dataclass
 class Difference(Question):
@@ -166,3 +186,7 @@ class Difference(Question):
     def starts(self, *rows: Tensor) -> list[Forms]:
         """The log-density ratio of two Gaussians."""
         return [difference_start(self.p[rows[0]], self.q[rows[1]])]
+
+    def ratios(self, *rows: Tensor) -> list[Square]:
+        """The same."""
+        return [Square(forms) for forms in self.starts(*rows)]

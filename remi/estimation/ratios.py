@@ -1,4 +1,4 @@
-"""Critics that begin at a log-density ratio in closed form and learn what departs from it, a stack of runs at once."""
+"""Critics that begin at Gaussians' log-density ratio and learn what departs from it, a stack of runs at once."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,15 @@ from torch import Tensor, nn
 from remi.training import critics
 
 Forms = tuple[Tensor, ...]
-WIDTH, RANK, JOINED = 64, 32, 32  # of the default critic's networks
-PAIRS = 2**19  # scores of a stack at a time, which bounds the memory
+WIDTH, RANK = 64, 32  # of the default critic's networks
 
 
 class QuadraticCritic(nn.Module):
-    """T(x, y) = x'My + x'Ax + y'By + x'c + y'd + f(x) . g(y) + a(x) + b(y) + h(x, y), a stack of runs.
+    """T(x, y) = x'My + x'Ax + y'By + x'c + y'd + f(x) . g(y) + a(x) + b(y), a stack of runs.
 
     The forms are the log-density ratio of Gaussians, or any table over the levels of two discrete columns; the networks are
-    what departs from it. For the separable ones all n^2
-    pairs cost one matrix product; h, small and on pairs, draws the edges that they blur. A critic that is `resting` has its
-    forms and its offset alone: the networks add nothing yet.
+    what departs from it. All n^2 pairs cost one matrix product.
     """
-
-    resting = False
 
     def __init__(self, dim_x: int, dim_y: int, runs: int) -> None:
         super().__init__()
@@ -30,25 +25,18 @@ class QuadraticCritic(nn.Module):
         self.own_y = critics.Linear(dim_y, dim_y, bias=False, runs=runs)
         self.net_x = critics.mlp([dim_x, WIDTH, WIDTH, RANK + 1], runs=runs)
         self.net_y = critics.mlp([dim_y, WIDTH, WIDTH, RANK + 1], runs=runs)
-        self.joined = critics.ConcatCritic(dim_x, dim_y, [JOINED, JOINED], runs=runs)
         self.line_x = critics.Linear(dim_x, 1, bias=False, runs=runs)
         self.line_y = critics.Linear(dim_y, 1, bias=False, runs=runs)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """(runs, n, dim_x) and (runs, n, dim_y) -> (runs, n): each x with its own y."""
         (f, a), (g, b) = self._halves(x, y)
-        score = (f * g).sum(-1) + a + b
-        return score if self.resting else score + self.joined(x, y)
+        return (f * g).sum(-1) + a + b
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """(runs, n, dim_x) and (runs, m, dim_y) -> (runs, n, m): row i is anchored at x_i."""
         (f, a), (g, b) = self._halves(x, y)
-        score = f @ g.transpose(-1, -2) + a.unsqueeze(-1) + b.unsqueeze(-2)
-        if self.resting:
-            return score
-        rows = max(1, PAIRS // (len(y) * y.shape[-2]))
-        joined = torch.cat([self.joined.matrix(part, y) for part in x.split(rows, -2)], -2)
-        return score + joined
+        return f @ g.transpose(-1, -2) + a.unsqueeze(-1) + b.unsqueeze(-2)
 
     def _halves(self, x: Tensor, y: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         hidden_x, hidden_y = self.net_x(x), self.net_y(y)
@@ -70,8 +58,8 @@ class QuadraticCritic(nn.Module):
         for values in (self.net_x[-1].weight, self.net_x[-1].bias, self.net_y[-1].weight, self.net_y[-1].bias):
             assert isinstance(values, Tensor)
             values.data[..., -1] = 0  # a and b
-        for values in (*self.net_x[-1].parameters(), *self.joined.rest[-1].parameters()):
-            values.data.zero_()  # f . g and h
+        for values in self.net_x[-1].parameters():
+            values.data.zero_()  # f . g
 
     def shift(self, amount: Tensor) -> None:
         """Add a constant (runs,) to T."""
@@ -81,8 +69,6 @@ class QuadraticCritic(nn.Module):
 
 class RatioCritic(nn.Module):
     """T(z) = z'Az + z'b + h(z), a stack of runs."""
-
-    resting = False
 
     def __init__(self, dim: int, runs: int) -> None:
         super().__init__()

@@ -13,11 +13,20 @@ VALIDATION, ENOUGH = 1 / 6, 2048  # share of a fold's training rows that decides
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of one sample, per run: to train, to decide when to stop, and to read the value from."""
+    """Rows of one sample, per fold: to train, to choose and to stop by, and to read the value from."""
 
-    train: Tensor  # (runs, n_train)
-    validation: Tensor  # (runs, n_validation)
-    held_out: Tensor  # (runs, n // folds)
+    train: Tensor  # (folds, n_train)
+    validation: Tensor  # (folds, n_validation)
+    held_out: Tensor  # (folds, n // folds)
+
+    @property
+    def rest(self) -> Tensor:
+        """(folds, n) what is not held out; of independent rows, in no order."""
+        return torch.cat([self.validation, self.train], 1)
+
+    def repeated(self, times: int) -> "Split":
+        """The same for each of so many critics per fold: run r belongs to fold r modulo the folds."""
+        return Split(*(rows.repeat(times, 1) for rows in (self.train, self.validation, self.held_out)))
 
     def to(self, device: torch.device) -> "Split":
         """The same rows, listed on a device."""
@@ -25,7 +34,7 @@ class Split:
 
 
 def split(n: int, plan: Plan, generator: torch.Generator, gap: int = 0) -> Split:
-    """Every fold is held out once; its other rows are shuffled anew for every restart. Rows left over train everywhere.
+    """Every fold is held out once; its other rows are shuffled. Rows left over train everywhere.
 
     Of a series, folds and validation rows are stretches of it, and so many rows beside a stretch, `gap`, are left out.
 
@@ -39,8 +48,7 @@ def split(n: int, plan: Plan, generator: torch.Generator, gap: int = 0) -> Split
     order = torch.randperm(n, generator=generator)
     folds = order[: n // plan.folds * plan.folds].view(plan.folds, -1)
     rows = []
-    for run in range(plan.runs):
-        held_out = folds[run % plan.folds]
+    for held_out in folds:
         rest = order[~torch.isin(order, held_out)]
         rows.append((rest[torch.randperm(len(rest), generator=generator)], held_out))
     others, held_out = (torch.stack(part) for part in zip(*rows, strict=True))
@@ -59,9 +67,9 @@ def _stretches(n: int, plan: Plan, gap: int) -> Split:
             f"{max(0, free)} are left to train on; give more rows, or thin the series"
         )
     rows = []
-    for run in range(plan.runs):
-        before = free * (run // plan.folds + 1) // (plan.restarts + 1)  # of the training rows, ahead of the validation rows
-        circle = (torch.arange(n) + (run % plan.folds) * size) % n
+    before = free // 2  # of the training rows, ahead of the validation rows
+    for fold in range(plan.folds):
+        circle = (torch.arange(n) + fold * size) % n
         held_out, _, first, _, validation, _, second, _ = circle.split([size, gap, before, gap, stop, gap, free - before, gap])
         rows.append((torch.cat([first, second]), validation, held_out))
     return Split(*(torch.stack(part) for part in zip(*rows, strict=True)))

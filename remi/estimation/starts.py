@@ -1,4 +1,4 @@
-"""Where critics begin: log-density ratios in closed form, each shrunk in its own way; validation rows choose among them."""
+"""Log-density ratios of Gaussians and of tables, each shrunk in its own way, as quadratic and bilinear forms."""
 
 import math
 
@@ -46,6 +46,13 @@ def _directions(x: Tensor, y: Tensor, white_x: Tensor, white_y: Tensor) -> tuple
     """Canonical directions of the whitened coordinates, and their correlations."""
     u, s, vt = torch.linalg.svd(white_x.T @ (x.T @ y / len(x)) @ white_y, full_matrices=False)
     return u, s, vt.T
+
+
+def shrunk_directions(xx: Tensor, xy: Tensor, yy: Tensor, n: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]:
+    """Whitenings of x and of y, canonical directions, and their correlations by one factor, from the blocks of a scatter."""
+    white_x, white_y = _root(xx), _root(yy)
+    u, s, vt = torch.linalg.svd(white_x @ xy @ white_y, full_matrices=False)
+    return (white_x, white_y), (white_x @ u, white_y @ vt.T), _stein(s, n, len(xx), len(yy)).clamp(max=HIGHEST)
 
 
 def _stein(s: Tensor, n: float, dim_x: int, dim_y: int) -> Tensor:
@@ -106,7 +113,12 @@ def _forms(left: Tensor, s: Tensor, right: Tensor) -> Forms:
 
 def _whitening(z: Tensor) -> Tensor:
     """Inverse square root of the covariance of centred rows, for columns that may be copies of each other."""
-    values, vectors = torch.linalg.eigh(z.T @ z / len(z))
+    return _root(z.T @ z / len(z))
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """The inverse square root, a little regularized."""
+    values, vectors = torch.linalg.eigh(covariance)
     return (vectors / (values.clamp_min(0) + 1e-4 * values.mean() + 1e-12).sqrt()) @ vectors.T
 
 

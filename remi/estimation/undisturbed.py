@@ -27,7 +27,8 @@ def undisturbed(device: torch.device, seed: int, critic: object) -> Iterator[Non
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.device("cpu"))
+        if torch.get_default_device().type != "cpu":  # a mode that looks at every call of PyTorch's
+            stack.enter_context(torch.device("cpu"))
         for kind in {"cpu", device.type}:
             stack.enter_context(torch.autocast(kind, enabled=False))
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))

@@ -8,7 +8,7 @@ import nbformat
 import pandas as pd
 
 import remi
-from remi.paper import claims, committed, experiments, figures, notebooks, page, table1, typeset
+from remi.paper import claims, committed, experiments, figures, notebooks, page, standings, table1, typeset
 from remi.paper.verdicts import VERDICTS
 from remi.runs import budget, store
 from remi.training import loop
@@ -77,7 +77,7 @@ def readme() -> None:
     blocks = re.findall(f"{re.escape(start)}.*?{re.escape(end)}", text, flags=re.DOTALL)
     if len(blocks) != 2:
         raise ValueError(f"README.md must contain the markers {start} and {end} twice; they are there {len(blocks)} times")
-    for block, lines in zip(blocks, (_verdicts(), _targets()), strict=True):
+    for block, lines in zip(blocks, (_verdicts(), standings.markdown()), strict=True):
         text = text.replace(block, "\n".join([start, *lines, end]), 1)
     figures.write(README, text)
 
@@ -108,16 +108,9 @@ def score(verdicts: pd.DataFrame) -> str:
     return "; ".join([f"{(verdicts.verdict == 'holds').sum()} of {len(verdicts)}", *named]) if len(verdicts) else "–"
 
 
-def _targets() -> list[str]:
-    """What `make calibration` found."""
-    targets = pd.read_csv(figures.PRODUCTS / "calibration_targets.csv")
-    rows = [f"| {row.statement} | {row.target} | {row.measured} | {row.verdict} |" for row in targets.itertuples()]
-    return ["| known truths | target | measured | |", "|---|---|---|---|", *rows]
-
-
 def _minutes(stem: str) -> str:
-    """Time on one core that the figure's runs took, those of its slider too, from their records."""
-    group = store.load_or_run(experiments.groups({**experiments.PLANS[stem]("quick"), **experiments.moved(stem)}))
+    """Time on one core that the figure's runs took, from their records."""
+    group = store.load_or_run(experiments.groups(experiments.PLANS[stem]("quick")))
     seconds = sum(record.seconds for records in group.values() for record in records)
     if not seconds:
         return "none"

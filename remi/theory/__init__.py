@@ -1,6 +1,6 @@
 """Floor 3: what can be proved. Closed forms, and a file per chapter that confronts its theorems with the package's functions."""
 
-from remi.theory import closed_forms, comparison, drift, duality, explosion, labels, offsets, samples, theorems
+from remi.theory import closed_forms, comparison, drift, duality, explosion, further, known, labels, offsets, samples, theorems
 from remi.theory.closed_forms import closed_form
 
 __all__ = [
@@ -10,6 +10,8 @@ __all__ = [
     "drift",
     "duality",
     "explosion",
+    "further",
+    "known",
     "labels",
     "offsets",
     "samples",

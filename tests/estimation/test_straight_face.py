@@ -13,11 +13,10 @@ from torch import nn
 
 from remi import Scores, estimate_mi, kl
 from remi.estimation.columns import Column
-from remi.estimation.crossfit import Limits
+from remi.estimation.limits import Limits
 from remi.estimation.order import memory
-from remi.estimation.plan import Plan
+from remi.estimation.plan import LOSSES, Plan
 from remi.estimation.starts import gaussian_starts, table_starts
-from remi.losses import estimators
 
 FAST = {"steps": 100, "restarts": 1}
 CODES = {"discrete": ["x", "y"]}
@@ -218,7 +217,7 @@ def test_two_samples_that_follow_their_time():
 
 # 3. What is reported is a lower bound
 OPTIONS = [
-    *((name, {}) for name in estimators.NAMES),
+    *((name, {}) for name in LOSSES),
     *((name, {"tau": tau}) for name in ("smile", "resmile") for tau in (0.5, 1.0, 20.0)),
     *((name, {"clip": "both", "tau": 1.0}) for name in ("smile", "resmile", "nwj", "renwj", "tuba", "retuba")),
     ("rejs", {"evaluate": "nwj", "penalty": "softplus", "target": 1.0}),
