@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 
 from remi.estimation import columns
-from remi.paper import scoreboard
+from remi.paper import cells
 from remi.paper.figures import PRODUCTS, write
 from remi.theory import known
 
@@ -49,9 +49,9 @@ def torch_mist(x: torch.Tensor, y: torch.Tensor, name: str, seed: int, iteration
     return float(found[0] if isinstance(found, tuple) else found)
 
 
-def solve(cell: scoreboard.Cell, name: str, *, patient: bool = False) -> dict[str, object]:
+def solve(cell: cells.Cell, name: str, *, patient: bool = False) -> dict[str, object]:
     """One estimate in the time of ours."""
-    ours, drawn = scoreboard.solve(cell), scoreboard.rows(cell)
+    ours, drawn = cells.solve(cell), cells.rows(cell)
     described = columns.read(columns.tables(("x", drawn[0]), ("y", drawn[1]), "nn"), [])
     x, y = (columns.features(described[key], "rank", torch.device("cpu")) for key in ("x", "y"))
     start = time.perf_counter()
@@ -87,10 +87,10 @@ def main() -> None:
     if unknown := set(options.estimators) - set(ESTIMATORS):
         parser.error(f"--estimators must be among {', '.join(ESTIMATORS)}; got {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
-    cells = [scoreboard.Cell(task.name, n, seed) for seed in options.seeds for task in known.TASKS for n in options.sizes]
+    asked = [cells.Cell(task.name, n, seed) for seed in options.seeds for task in known.TASKS for n in options.sizes]
     found = []
     for name in options.estimators:
-        for cell in cells:
+        for cell in asked:
             found.append(solve(cell, name, patient=options.patient))
             print(*found[-1].values(), flush=True)
     path = PRODUCTS / "scoreboard_torch_mist.csv"

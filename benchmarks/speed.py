@@ -353,10 +353,21 @@ def measure(work: Work, repeats: int = REPEATS, length: float = SECONDS) -> pd.D
             {
                 **{"work": work.name, "contender": contender.name, "runs": contender.runs, "steps": count},
                 **{"median_us": statistics.median(each), "lowest_us": min(each), "highest_us": max(each)},
-                **{"repeats": repeats, "threads": torch.get_num_threads(), **store.environment(), "processor": processor()},
+                **{"repeats": repeats, **machine()},
             }
         )
     return pd.DataFrame(rows)
+
+
+def machine() -> dict[str, Any]:
+    """What the measured times depend on."""
+    return {"threads": torch.get_num_threads(), **store.environment(), "processor": processor()}
+
+
+def where(table: pd.DataFrame) -> str:
+    """The machine of a table, for its picture."""
+    one = table.iloc[0]
+    return f"{one.processor if one.device == 'cpu' else one.device_name}, threads: {one.threads}"
 
 
 def processor() -> str:
@@ -395,7 +406,7 @@ def scaling(length: float = SECONDS) -> pd.DataFrame:
     seconds(train, 100)
     for steps in (125, 250, 500, 1000, 2000, 4000):
         rows.append({"against": "steps", "size": steps, "ms": 1e3 * min(seconds(train, steps) for _ in range(3))})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(**machine())
 
 
 # ---- Products -------------------------------------------------------------------------------------------------------------
@@ -415,9 +426,7 @@ def draw(table: pd.DataFrame) -> Figure:
             axes.annotate(f"{value:,.0f}", (rows.highest_us.iloc[place], place), (4, 0), textcoords="offset points", va="center")
         axes.set(title=name, xlim=(0, 1.15 * rows.highest_us.max()))
         axes.tick_params(axis="y", length=0)
-    machine = table.iloc[0]
-    place = machine.processor if machine.device == "cpu" else machine.device_name
-    axes.set_xlabel(f"microseconds per step of one run; {place}, threads: {machine.threads}")
+    axes.set_xlabel(f"microseconds per step of one run; {where(table)}")
     return figure
 
 
@@ -438,6 +447,7 @@ def draw_scaling(table: pd.DataFrame) -> Figure:
         axes.xaxis.set(major_formatter="{x:g}", minor_locator=NullLocator())
         axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator())
         axes.text(0.05, 0.9, f"exponent {exponent:.2f}", transform=axes.transAxes, va="top")
+    figure.supxlabel(f"Time against one size, dotted: a power law through the upper half; {where(table)}", fontsize=8)
     return figure
 
 

@@ -21,6 +21,7 @@ suppress_warnings = ["ref.python"]  # napoleon takes "(runs,) mean value: ..." f
 
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"  # tables in what a cell shows, too
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 

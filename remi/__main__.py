@@ -57,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     estimate.add_argument("--na", nargs="*", metavar="WORD", help="what a cell without a value says; default: NA, NaN, NULL, ...")
     estimate.add_argument("--bound", default="remine", help="one of the losses")
     estimate.add_argument("--seed", type=int, default=0)
+    estimate.add_argument("--permutations", type=int, default=999, help="for the p-value; 0 for none, 999 without this")
     estimate.add_argument("--bits", action="store_true", help="in bits")
     estimate.add_argument("--json", action="store_true", help="everything, as one JSON object")
     board = commands.add_parser("scoreboard", help="the estimate on the field's tasks with known mutual information")
@@ -241,6 +242,7 @@ def _estimate(options: argparse.Namespace) -> None:
         seed=options.seed,
         discrete=options.discrete,
         series=options.series,
+        permutations=options.permutations,
     )
     found = found.bits if options.bits else found
     print(json.dumps(found.as_dict(), indent=1) if options.json else found)

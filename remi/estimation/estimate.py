@@ -25,6 +25,7 @@ from remi.estimation.order import Memory, memory
 from remi.estimation.plan import LOSSES, REFUSED, Plan
 from remi.estimation.questions import Dependence, Difference, Question
 from remi.estimation.rows import split
+from remi.estimation.significance import conflict, p_value
 from remi.estimation.undisturbed import undisturbed
 from remi.extras import extra
 from remi.losses import family
@@ -56,6 +57,8 @@ class Estimate:
         readings: what else the same held-out scores say: other bounds, and the bound on the training rows.
         features: what was made of each column.
         settings: what was asked for.
+        p_value: how often independent data look like this, see `significance`; at least 1 / (1 + permutations), and None without
+            any. An interval says how much there is, a p-value whether there is anything.
         unit: "nats" or "bits".
     """
 
@@ -66,6 +69,7 @@ class Estimate:
     readings: Mapping[str, float] = field(repr=False)
     features: tuple[str, ...] = field(repr=False)
     settings: Mapping[str, Any] = field(repr=False)
+    p_value: float | None = None
     unit: str = "nats"
 
     @property
@@ -87,26 +91,27 @@ class Estimate:
     def __float__(self) -> float:
         return self.value
 
-    def __str__(self) -> str:
+    @property
+    def _tail(self) -> str:
+        """Interval and p-value, as they are printed."""
         low, high = self.interval
-        return "\n".join(
-            [f"{self.value:z.3f} {self.unit}, 95% interval {low:z.3f} to {high:z.3f}", *(f"* {d}" for d in self.diagnostics)]
-        )
+        return f"95% interval {low:z.3f} to {high:z.3f}" + ("" if self.p_value is None else f", p = {self.p_value:.3g}")
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.value:z.3f} {self.unit}, {self._tail}", *(f"* {d}" for d in self.diagnostics)])
 
     def _repr_html_(self) -> str:
         from html import escape
 
-        low, high = self.interval
         notes = "".join(f"<li>{escape(text)}</li>" for text in self.diagnostics)
-        return f"<p><b>{self.value:z.3f} {self.unit}</b>, 95% interval {low:z.3f} to {high:z.3f}</p>" + (
-            f"<ul>{notes}</ul>" if notes else ""
-        )
+        return f"<p><b>{self.value:z.3f} {self.unit}</b>, {self._tail}</p>" + (f"<ul>{notes}</ul>" if notes else "")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the history."""
         return {
             "value": self.value,
             "interval": list(self.interval),
+            "p_value": self.p_value,
             "unit": self.unit,
             "diagnostics": list(self.diagnostics),
             "readings": dict(self.readings),
@@ -137,8 +142,12 @@ class Estimate:
         return figure
 
 
-def compare(estimates: Mapping[str, Estimate]) -> "tuple[Figure, pd.DataFrame]":
+def compare(estimates: Mapping[str, Estimate], truths: Mapping[str, float] | None = None) -> "tuple[Figure, pd.DataFrame]":
     """Values and intervals under each other, and what is drawn, a row per estimate.
+
+    Args:
+        estimates: by name.
+        truths: of those whose truth is known, in the unit of the estimates.
 
     Raises:
         ExtraError: matplotlib or pandas is not installed.
@@ -149,17 +158,20 @@ def compare(estimates: Mapping[str, Estimate]) -> "tuple[Figure, pd.DataFrame]":
 
         from remi.style import HUES, TRUTH
 
-    rows = [(name, e.value, *e.interval, len(e.diagnostics)) for name, e in estimates.items()]
+    known = truths or {}
+    rows = [(name, e.value, *e.interval, len(e.diagnostics), known.get(name, math.nan)) for name, e in estimates.items()]
     figure = Figure(figsize=(5.5, 0.8 + 0.25 * len(rows)))
     axes = figure.subplots()
     axes.axvline(0, color=TRUTH, ls=":", lw=1.2)
-    for place, (name, value, low, high, count) in enumerate(rows):
+    for place, (name, value, low, high, count, truth) in enumerate(rows):
         hue = HUES[family(estimates[name].settings["bound"])]
         axes.plot([low, high], [place, place], color=hue, lw=1.2)
         axes.plot(value, place, color=hue, marker="o", ms=4, mfc="white" if count else hue)
-    axes.set(xlabel=f"{next(iter(estimates.values())).unit}; a hollow point has diagnostics", ylim=(len(rows) - 0.5, -0.5))
+        axes.plot(truth, place, color=TRUTH, marker="x", ms=5)
+    words = "hollow: has diagnostics" + "; ×: the truth, where it is known" * bool(known)
+    axes.set(xlabel=f"{next(iter(estimates.values())).unit}; dotted: 0; {words}", ylim=(len(rows) - 0.5, -0.5))
     axes.set_yticks(range(len(rows)), list(estimates))
-    return figure, pd.DataFrame(rows, columns=["name", "value", "low", "high", "diagnostics"])
+    return figure, pd.DataFrame(rows, columns=["name", "value", "low", "high", "diagnostics", "truth"])
 
 
 def estimate_mi(
@@ -178,6 +190,7 @@ def estimate_mi(
     lr: float = 3e-3,
     device: str = "cpu",
     series: bool = False,
+    permutations: int = 999,
     **options: Any,
 ) -> Estimate:
     """Mutual information of x and y, in nats, from paired rows.
@@ -202,7 +215,8 @@ def estimate_mi(
         lr: Adam's.
         device: "cpu", "cuda" or "auto".
         series: rows follow each other in time: folds are stretches with gaps between them, as long as rows remember each
-            other, and the interval is that of stretches.
+            other, and the interval is that of stretches; for the p-value y is shifted.
+        permutations: of the held-out rows, for the p-value; 0 for none.
         **options: of the bound, as in `estimators.get`; lam is 0.1 for the regularized ones.
 
     Raises:
@@ -213,8 +227,8 @@ def estimate_mi(
     if sizes[0] != sizes[1]:
         raise ValueError(f"x and y must have as many rows; got {sizes[0]} and {sizes[1]}")
     columns.same_order(x, y)
-    plan = _plan(bound, seed, folds, restarts, batch, steps, lr, options, series)
-    with undisturbed(where := _device(device), plan.seed, critic):
+    plan = plan_of(bound, seed, folds, restarts, batch, steps, lr, options, series, permutations)
+    with undisturbed(where := device_called(device), plan.seed, critic):
         described = columns.read(tables, discrete)
         left, right = described.values()
         rows = [columns.features(side, transform, where) for side in (left, right)]
@@ -241,6 +255,7 @@ def kl(
     lr: float = 1e-3,
     device: str = "cpu",
     series: bool = False,
+    permutations: int = 999,
     **options: Any,
 ) -> Estimate:
     """Kullback-Leibler divergence KL(P || Q), in nats, from a sample of each.
@@ -263,6 +278,7 @@ def kl(
         lr: Adam's.
         device: "cpu", "cuda" or "auto".
         series: both samples follow their time.
+        permutations: of the labels P and Q, for the p-value; 0 for none.
         **options: of the bound.
 
     Raises:
@@ -273,10 +289,10 @@ def kl(
     if names[0] != names[1]:
         raise ValueError(f"p and q must have the same columns; got {', '.join(names[0])} and {', '.join(names[1])}")
     sizes = [len(table[0][1]) for table in tables.values()]
-    plan = _plan(bound, seed, folds, restarts, batch, steps, lr, options, series)
+    plan = plan_of(bound, seed, folds, restarts, batch, steps, lr, options, series, permutations)
     if plan.family == "infonce":
         raise ValueError(f"bound must be one without rows of pairs for two samples, for example 'remine'; got {bound!r}")
-    with undisturbed(where := _device(device), plan.seed, critic):
+    with undisturbed(where := device_called(device), plan.seed, critic):
         pooled = [(name, columns.joined(name, a, b)) for (name, a), (_, b) in zip(tables["p"], tables["q"], strict=True)]
         described = columns.read({"p": pooled}, discrete)["p"]
         rows = columns.features(described, transform, where)
@@ -287,12 +303,21 @@ def kl(
     return found.doubted([*doubts(described, transform, remembered, plan), *unmet(samples)])
 
 
-def _plan(
-    bound: Any, seed: int, folds: int, restarts: int, batch: int, steps: int, lr: float, options: Mapping[str, Any], series: bool
+def plan_of(
+    bound: Any,
+    seed: int,
+    folds: int,
+    restarts: int,
+    batch: int,
+    steps: int,
+    lr: float,
+    options: Mapping[str, Any],
+    series: bool,
+    permutations: int,
 ) -> Plan:
     """The plan; a loss may be written as it is printed."""
     name = bound.lower() if isinstance(bound, str) and bound.lower() in (*LOSSES, *REFUSED) else bound
-    return Plan(name, seed, folds, restarts, batch, steps, lr, _with_lam(name, options), series)
+    return Plan(name, seed, folds, restarts, batch, steps, lr, _with_lam(name, options), series, permutations)
 
 
 def _with_lam(bound: object, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -308,7 +333,8 @@ def _levels(x: Sequence[Column], y: Sequence[Column], device: torch.device) -> t
     return torch.from_numpy(x[0].values).to(device), torch.from_numpy(y[0].values).to(device)
 
 
-def _device(name: object) -> torch.device:
+def device_called(name: object) -> torch.device:
+    """The device of that name, or one error."""
     try:
         found = loop.device(name) if isinstance(name, str) else torch.device("none")
         torch.empty(0, device=found)
@@ -342,18 +368,20 @@ def _estimate(
         fewer = [pool(plan.report(read(question, one, unseen, plan)), plan.pooled) for one in trained.fewer]
         fitted, wide = min(part.rest.shape[1] for part in splits), sum(sample.shape[1] for sample in question.samples)
         added = extrapolated([bound, *fewer], fitted, wide) + gained / 2
-    value = min(bound + added, limit)
+    bound, value = min(bound, limit), min(bound + added, limit)
     least = min(question.sizes)
     half = max(half_width(question, held_out, plan, gap), 1.92 / least)  # no likelihood ratio resolves less
     low, high = min(bound, value) - half, max(bound, value) + half + BEYOND * gained
     hides = hidden(question) * remembered.inflation if low <= 0 else 0.0
+    p = p_value(question, held_out, splits, plan, gap)
     settings = {name: value for name, value in vars(plan).items() if name != "options"} | dict(plan.options)
     return Estimate(
         value,
         (low, max(high, hides, found.get("table", 0.0))),
-        tuple(diagnose(bound, half, gained, found, trained, plan, described, least, hides)),
+        (*diagnose(bound, half, gained, found, trained, plan, described, least, hides), *conflict(p, low)),
         trained.history,
         found,
         tuple(column.words(transform) for column in described),
         settings | {"critic": "default" if critic is None else type(critic).__name__, "transform": transform},
+        p,
     )

@@ -37,12 +37,16 @@ class Plan:
     lr: float
     options: Mapping[str, Any] = field(default_factory=dict)
     series: bool = False
+    permutations: int = 0  # of the held-out rows, for a p-value
 
     def __post_init__(self) -> None:
         if not isinstance(self.bound, str) or self.bound not in LOSSES:
             why = REFUSED.get(self.bound, "") if isinstance(self.bound, str) else ""
             raise ValueError(f"bound must be one of {', '.join(LOSSES)}; got {self.bound!r}{why}")
-        limits = {"seed": (0, 2**40), "folds": (2, 100), "restarts": (1, 100), "batch": (8, 2**16), "steps": (0, 10**9)}
+        limits = {
+            "seed": (0, 2**40), "folds": (2, 100), "restarts": (1, 100), "batch": (8, 2**16), "steps": (0, 10**9),
+            "permutations": (0, 10**6),
+        }  # fmt: skip
         for name, (low, high) in limits.items():
             number = getattr(self, name)
             if not isinstance(number, Integral) or isinstance(number, bool) or not low <= int(number) <= high:

@@ -41,7 +41,8 @@ def table(probabilities: ArrayLike) -> Law:
     def log_ratio(x: Array, y: Array) -> Array:
         return ratios[x[:, 0].astype(int), y[:, 0].astype(int)]
 
-    return Law(float(xlogy(p, p).sum() - xlogy(p.sum(1), p.sum(1)).sum() - xlogy(p.sum(0), p.sum(0)).sum()), draw, log_ratio)
+    mi = xlogy(p, p).sum() - xlogy(p.sum(1), p.sum(1)).sum() - xlogy(p.sum(0), p.sum(0)).sum()
+    return Law(round(float(mi), 12) + 0.0, draw, log_ratio)  # 0, and not -4e-15, where they are independent
 
 
 def repeated(frequencies: ArrayLike, share: float) -> Law:

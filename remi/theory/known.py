@@ -30,7 +30,7 @@ SIZES = 1000, 5000, 10_000  # rows that the field asks for
 class Law:
     """A joint law of x (n, d_x) and y (n, d_y).
 
-    Attributes:
+    Args:
         mi: I(X; Y) in nats.
         draw: n independent rows of x and of y.
         log_ratio: log p(x, y) / (p(x) p(y)) row by row, (n,), in nats; -inf where no such pair occurs.
@@ -176,7 +176,7 @@ def unbent(z: Array) -> Array:
 class Task:
     """A law, seen through a map on either side.
 
-    Attributes:
+    Args:
         name: as it is published.
         family: what it has in common with others.
         normal: whether it is "exactly" a multivariate normal, one after increasing maps of single "columns", or "no" such thing.

@@ -15,6 +15,7 @@ from remi import Scores, estimate_mi, kl
 from remi.__main__ import main
 from remi.estimation import plan, rows, starts
 from remi.estimation.columns import TRANSFORMS
+from remi.estimation.estimate import Estimate, compare
 from remi.estimation.plan import LOSSES, Plan
 from remi.training.critics import SeparableCritic
 
@@ -502,3 +503,12 @@ def test_a_file_that_is_not_csv_is_one_line(tmp_path, capsys):
     for name in ("empty.csv", "absent.csv"):
         assert main(["estimate", str(tmp_path / name), "--x", "a", "--y", "b"]) == 1
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_comparison_marks_the_truths_that_are_known():
+    one = Estimate(0.4, (0.3, 0.6), ("few rows",), {}, {}, (), {"bound": "remine"})
+    for truths, marked in (({"b": 0.5}, [0.5]), (None, [])):
+        figure, table = compare({"a": one, "b": one}, truths)
+        crosses = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "x"]
+        assert [x for x in crosses if x == x] == marked == table.truth.dropna().tolist()
+        assert ("truth" in figure.axes[0].get_xlabel()) == bool(truths)

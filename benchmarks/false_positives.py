@@ -1,0 +1,163 @@
+"""How often the p-value falls below 5%: on independent data, where it should in 5 of 100, and on dependent ones.
+
+`python benchmarks/false_positives.py` asks every data set once, appends its answer to `runs/false_positives.csv`, goes on from
+there when it is started again, and writes the counts to `figures/false_positives.csv`. `--only WORD` takes the cases whose
+name has that word, `--most N` at most so many data sets of each, and `--steps N` trains shorter (another file). Settings are
+the defaults but for what a case names.
+"""
+
+import argparse
+import csv
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from remi.estimation import Estimate, estimate_mi, kl
+from remi.paper.figures import PRODUCTS, write
+from remi.runs.store import STORE
+
+LEVEL = 0.05
+COLUMNS = ("case", "seed", "p", "value", "low", "high")
+Rows = tuple[np.ndarray[Any, Any], ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Data sets of one kind."""
+
+    name: str
+    goal: str  # of the share of p-values at most 5%
+    n: int
+    sets: int
+    draw: Callable[[np.random.Generator, int], Rows]
+    ask: Callable[..., Estimate] = estimate_mi
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def numbers(dim_x: int, dim_y: int, mi: float = 0.0) -> Callable[[np.random.Generator, int], Rows]:
+    """Normal columns, pairs of them with so much information together."""
+
+    def draw(rng: np.random.Generator, n: int) -> Rows:
+        x, y = rng.normal(size=(n, dim_x)), rng.normal(size=(n, dim_y))
+        pairs = min(dim_x, dim_y)
+        rho = math.sqrt(1 - math.exp(-2 * mi / pairs))
+        y[:, :pairs] = rho * x[:, :pairs] + math.sqrt(1 - rho**2) * y[:, :pairs]
+        return x, y
+
+    return draw
+
+
+def tails(rng: np.random.Generator, n: int) -> Rows:
+    """Cauchy columns."""
+    return rng.standard_cauchy((n, 2)), rng.standard_cauchy(n)
+
+
+def codes(rng: np.random.Generator, n: int) -> Rows:
+    """Four levels, and two numbers."""
+    return rng.integers(4, size=n).astype(str), rng.normal(size=(n, 2))
+
+
+def square(rng: np.random.Generator, n: int) -> Rows:
+    """Dependence without correlation."""
+    x = rng.normal(size=n)
+    return x, x**2 + rng.normal(size=n)
+
+
+def samples(shift: float) -> Callable[[np.random.Generator, int], Rows]:
+    """Two samples of three columns, the first one shifted."""
+    return lambda rng, n: (rng.normal(size=(n, 3)) + shift, rng.normal(size=(n * 3 // 2, 3)))
+
+
+def series(memory: float, coupling: float) -> Callable[[np.random.Generator, int], Rows]:
+    """Two autoregressive series whose innovations are correlated."""
+
+    def draw(rng: np.random.Generator, n: int) -> Rows:
+        noise = rng.normal(size=(n + 500, 2))
+        noise[:, 1] = coupling * noise[:, 0] + math.sqrt(1 - coupling**2) * noise[:, 1]
+        z = np.zeros_like(noise)
+        for t in range(1, len(z)):
+            z[t] = memory * z[t - 1] + noise[t]
+        return tuple(z[500:].T)
+
+    return draw
+
+
+FALSE, TRUE = "3 to 7%", "at least 90%"
+SERIES = {"series": True, "steps": 0, "restarts": 1}  # the p-value of a series does not read the critics
+INDEPENDENT = {
+    "1 + 1": numbers(1, 1),
+    "3 + 3": numbers(3, 3),
+    "10 + 10": numbers(10, 10),
+    "heavy tails 2 + 1": tails,
+    "4 levels and 2 numbers": codes,
+}
+CASES = [
+    *(Case(f"independent, {name}, n = {n:,}", FALSE, n, 100, draw) for n in (100, 1000) for name, draw in INDEPENDENT.items()),
+    *(Case(f"one population, n = {n:,}", FALSE, n, 100, samples(0.0), kl) for n in (100, 1000)),
+    Case("Gaussian 10-D, 0.1 nats, n = 2,000", TRUE, 2000, 50, numbers(10, 10, 0.1)),
+    Case("square, n = 500", TRUE, 500, 50, square),
+    Case("two populations, shift 0.2, n = 1,000", TRUE, 1000, 50, samples(0.2), kl),
+    Case("series, coefficient 0.98, n = 1,000", FALSE, 1000, 500, series(0.98, 0.0), estimate_mi, SERIES),
+    Case("series, coefficient 0.9, n = 1,000", FALSE, 1000, 500, series(0.9, 0.0), estimate_mi, SERIES),
+    Case("series, coefficient 0.98, coupling 0.7, n = 1,000", TRUE, 1000, 100, series(0.98, 0.7), estimate_mi, SERIES),
+    Case("series, coefficient 0.9, coupling 0.5, n = 1,000", TRUE, 1000, 100, series(0.9, 0.5), estimate_mi, SERIES),
+]
+
+
+def counts(answers: pd.DataFrame) -> pd.DataFrame:
+    """A row per case, and one for all independent data sets of a size."""
+    groups = {case.name: (case.goal, answers.case == case.name) for case in CASES}
+    for n in (100, 1000):
+        ending = f", n = {n:,}"
+        chosen = answers.case.str.startswith("independent, ") & answers.case.str.endswith(ending)
+        groups[f"all independent{ending}"] = (FALSE, chosen)
+    rows = [
+        (name, goal, len(p), (p <= LEVEL).mean(), int((p <= LEVEL).sum()), int((p <= LEVEL / 5).sum()), p.median())
+        for name, (goal, chosen) in groups.items()
+        if len(p := answers.p[chosen].dropna())
+    ]
+    return pd.DataFrame(rows, columns=["case", "goal", "sets", "share", "at_most_5%", "at_most_1%", "median_p"])
+
+
+def main() -> None:
+    """Ask what is missing, and count."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", metavar="WORD")
+    parser.add_argument("--most", type=int, default=10**6, metavar="N")
+    parser.add_argument("--steps", type=int, metavar="N")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    name = "false_positives" if options.steps is None else f"false_positives_{options.steps}"
+    answers = Path(STORE) / f"{name}.csv"
+    answers.parent.mkdir(parents=True, exist_ok=True)
+    if not answers.exists():
+        answers.write_text(",".join(COLUMNS) + "\n")
+    done = set(pd.read_csv(answers)[["case", "seed"]].itertuples(index=False, name=None))
+    chosen = [case for case in CASES if options.only in case.name]
+    for seed in range(max(case.sets for case in chosen)):
+        for case in chosen:
+            if (case.name, seed) in done or seed >= min(case.sets, options.most):
+                continue
+            drawn = case.draw(np.random.default_rng([seed, case.n]), case.n)
+            asked = case.options if options.steps is None else {"steps": options.steps, **case.options}
+            try:
+                found = case.ask(*drawn, seed=seed, **asked)
+                answer = (found.p_value, found.value, *found.interval)
+            except ValueError:  # a series that remembers too long is refused
+                answer = (math.nan,) * 4
+            with answers.open("a", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerow((case.name, seed, *answer))
+    table = counts(pd.read_csv(answers))
+    print(table.to_string(index=False))
+    if options.steps is None:
+        write(PRODUCTS / "false_positives.csv", table.to_csv(index=False, float_format="%.4g", lineterminator="\n"))
+
+
+if __name__ == "__main__":
+    main()

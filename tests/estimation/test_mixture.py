@@ -1,0 +1,191 @@
+"""Ratios in closed form against the densities they are ratios of, and how validation rows weigh them."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from remi import Scores, estimate_mi
+from remi.estimation import closed, crossfit, mixture
+from remi.estimation.limits import Limits
+from remi.estimation.plan import Plan
+from remi.estimation.questions import Dependence
+
+PLAN = Plan("remine", 0, 2, 1, 16, 0, 1e-3)
+SCATTER = np.array([[1.0, 0.3, 0.6], [0.3, 1.0, 0.0], [0.6, 0.0, 1.0]])  # of x, two columns, and y, one
+
+
+def student(dof, n=20_000, seed=0):
+    z = stats.multivariate_t(shape=SCATTER, df=dof, seed=seed).rvs(n)
+    return torch.tensor(z[:, :2]), torch.tensor(z[:, 2:])
+
+
+def log_ratio(x, y, dof):
+    """Of the true densities."""
+    joint = stats.multivariate_t(shape=SCATTER, df=dof).logpdf(np.concatenate([x, y], 1))
+    return joint - stats.multivariate_t(shape=SCATTER[:2, :2], df=dof).logpdf(x) - stats.t(df=dof).logpdf(y[:, 0])
+
+
+@pytest.mark.parametrize("dof", closed.TAILS)
+def test_quantiles_are_those_of_students_distribution(dof):
+    z = torch.linspace(-5, 5, 41, dtype=torch.float64)
+    assert np.allclose(closed.tailed(z, dof), stats.t(df=dof).ppf(stats.norm.cdf(z)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scores", [False, True])
+@pytest.mark.parametrize("dof", closed.TAILS)
+def test_an_elliptical_fit_is_the_log_ratio(dof, scores):
+    x, y = student(dof)
+    seen = [torch.tensor(stats.norm.ppf(stats.t(df=dof).cdf(z))) for z in (x, y)] if scores else [x, y]
+    found = closed.Elliptical.fit(*seen, dof, scores=scores)(*seen).double()
+    apart = found - torch.tensor(log_ratio(x, y, dof))
+    assert (apart - apart.mean()).abs().mean() < 0.03  # up to a constant; 20,000 rows
+    other = closed.Elliptical.fit(*seen, {1: 4, 2: 1, 4: 1}[dof], scores=False)(*seen).double()
+    assert (other - found).std() > 0.05
+
+
+@pytest.mark.parametrize("width", closed.WIDTHS)
+def test_a_kernel_ratio_is_that_of_mean_products(width):
+    x, y = (torch.tensor(np.random.default_rng(seed).normal(size=(50, 2))) for seed in (0, 1))
+    ratio = closed.Kernel.fit(x, y, width)
+    for i, j in ((0, 0), (3, 7)):
+        k = [math.exp(-float((x[i] - c).square().sum()) / (2 * width**2)) for c in x]
+        m = [math.exp(-float((y[j] - c).square().sum()) / (2 * width**2)) for c in y]
+        wanted = math.log((np.mean(np.multiply(k, m)) + ratio.alone) / (np.mean(k) * np.mean(m) + ratio.alone))
+        assert float(ratio.matrix(x, y)[i, j]) == pytest.approx(wanted, abs=1e-5)
+    assert torch.allclose(ratio.matrix(x, y).diagonal(), ratio(x, y), atol=1e-6)
+
+
+def test_a_table_of_smoothed_ranks_nears_the_log_ratio():
+    rho, n = 0.6, 50_000
+    x, noise = torch.tensor(np.random.default_rng(0).normal(size=(2, n, 1)), dtype=torch.float32)
+    y = rho * x + math.sqrt(1 - rho**2) * noise
+    found = closed.Grid.fit(x, y, 0.02)(x, y).double()
+    wanted = (rho * x * y - rho**2 * (x**2 + y**2) / 2) / (1 - rho**2) - math.log(1 - rho**2) / 2
+    assert float((found - wanted[:, 0]).abs().mean()) < 0.1  # of a standard deviation of .6; 50,000 rows
+    assert float(found.mean()) == pytest.approx(-math.log(1 - rho**2) / 2, abs=0.02)
+
+
+def test_hats_are_a_partition():
+    z = torch.tensor([[-9.0], [-1.3], [0.0], [0.7], [9.0]])
+    weights = closed.hats(z)
+    assert torch.allclose(weights.sum(1), torch.ones(5))
+    assert int((weights > 0).sum(1).max()) <= 2
+
+
+# ---- Weights ------------------------------------------------------------------------------------------------------------
+
+
+class Known:
+    """T(x, y) = size x y in one dimension, less its logarithmic mean under independent normal columns."""
+
+    def __init__(self, size):
+        self.size, self.offset = size, -math.log(1 - size**2) / 2
+
+    def matrix(self, x, y):
+        return self.size * x @ y.transpose(-1, -2) - self.offset
+
+    def __call__(self, x, y):
+        return (self.size * x * y).sum(-1) - self.offset
+
+
+def asked(rho, n=2000, seed=0):
+    x, noise = torch.tensor(np.random.default_rng(seed).normal(size=(2, n, 1)), dtype=torch.float32)
+    return Dependence(x, rho * x + math.sqrt(1 - rho**2) * noise)
+
+
+def part(size):
+    far = torch.full((2,), 50.0)
+    return mixture.Part(Known(size), Limits(-far, far, torch.zeros(2)))
+
+
+ROWS = [torch.arange(2000).view(2, -1)]
+
+
+def test_the_likelier_ratio_gets_the_weight():
+    weights, raised = mixture.weigh(asked(0.5), [part(0.45), part(-0.45)], ROWS, PLAN)
+    assert float(weights[1].min()) > 0.8
+    assert torch.allclose(weights.sum(0), torch.ones(2), atol=1e-5)
+    assert all(bool((more >= 0).all()) for more in raised)
+
+
+def test_a_ratio_that_is_none_is_lowered_first():
+    high = replace(part(0.45), limits=part(0.45).limits._replace(offset=torch.full((2,), -3.0)))  # E_Q[exp T] = e^3
+    weights, raised = mixture.weigh(asked(0.5), [part(0.45), high], ROWS, PLAN)
+    assert torch.allclose(raised[1] - raised[0], torch.full((2,), 3.0), atol=0.1)
+    assert float(weights[1:].min()) > 0.25  # the same ratio twice
+
+
+def test_nothing_stands_alone_where_nothing_is_found():
+    parts = [part(0.3), part(-0.3)]
+    weights, raised = mixture.weigh(asked(0.0), parts, ROWS, PLAN)
+    found = mixture.mixture(parts, weights, raised, PLAN)
+    assert bool(found.idle.all())
+    scores = found.score(asked(0.0), *ROWS, block=100)
+    assert not scores.joint.any()
+    assert not scores.marginal.any()
+
+
+@pytest.mark.parametrize(("bound", "offset"), [("remine", 0.0), ("renwj", 1.0), ("retuba", 0.0)])
+def test_a_mixture_of_ratios_is_a_ratio(bound, offset):
+    plan = Plan(bound, 0, 2, 1, 16, 0, 1e-3)
+    question = asked(0.5)
+    parts = [part(0.45), part(0.2)]
+    found = mixture.mixture(parts, torch.tensor([[0.2, 0.0], [0.5, 1.0], [0.3, 0.0]]), [torch.zeros(2)] * 2, plan)
+    scores = found.score(question, *ROWS, block=500)
+    wanted = [mixture.read_part(question, one, *ROWS, block=500).joint.exp() for one in parts]
+    assert torch.allclose(scores.joint[0], (0.2 + 0.5 * wanted[0][0] + 0.3 * wanted[1][0]).log() + offset, atol=1e-5)
+    assert torch.allclose(scores.joint[1], wanted[0][1].log() + offset, atol=1e-5)
+    assert torch.allclose(scores.log_mean_exp(), torch.full((2,), offset), atol=0.1)
+
+
+def test_an_offset_of_each_row_cancels():
+    scores = Scores.from_matrix(torch.randn(2, 6, 6, generator=torch.Generator().manual_seed(0)))
+    nothing = torch.zeros(2)
+    within = Limits(nothing - torch.inf, nothing + torch.inf, nothing, by_row=True)
+    shift = torch.tensor([3.0, -1.0, 0.0, 9.0, 2.0, 5.0])
+    moved = replace(scores, joint=scores.joint + shift, marginal=scores.marginal + shift.unsqueeze(-1))
+    assert torch.allclose(within.apply(moved).joint, within.apply(scores).joint, atol=1e-5)
+    assert torch.allclose(within.apply(moved).marginal, within.apply(scores).marginal, atol=1e-5)
+
+
+# ---- What more rows would add -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("power", [0.5, 0.7, 1.0])
+def test_powers_of_the_rows_are_extrapolated_exactly(power):
+    values = [2.0 - 3.0 * n**-power for n in (1000, 500, 250)]
+    assert values[0] + crossfit.extrapolated(values, 1000, 2) == pytest.approx(2.0, abs=1e-9)
+
+
+def test_the_risk_of_a_regression_is_extrapolated_exactly():
+    values = [2.0 - 30.0 / (n - 100 - 1) for n in (1000, 500)]
+    assert values[0] + crossfit.extrapolated(values, 1000, 100) == pytest.approx(2.0, abs=1e-9)
+
+
+def test_what_does_not_grow_is_left_alone():
+    assert crossfit.extrapolated([0.7], 100, 60) == 0
+    assert crossfit.extrapolated([0.7, 0.7, 0.7], 1000, 2) == 0
+    assert crossfit.extrapolated([0.7, 0.6, 0.6], 1000, 2) == pytest.approx(
+        0.1 / (math.sqrt(2) - 1)
+    )  # the slowest that is believed
+
+
+def test_many_columns_are_read_higher_than_their_bound():
+    errors = []
+    for seed in range(3):
+        x, noise = np.random.default_rng(seed).normal(size=(2, 600, 30))
+        found = estimate_mi(x, 0.3 * x + math.sqrt(1 - 0.09) * noise, seed=seed, steps=0)
+        errors.append((found.value + 15 * math.log(1 - 0.09), found.readings["held-out bound"] + 15 * math.log(1 - 0.09)))
+    value, bound = np.mean(errors, 0)
+    assert bound < -0.05
+    assert abs(value) < abs(bound)
+
+
+def test_a_copy_reads_no_more_than_its_entropy_and_no_less_for_it():
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    found = estimate_mi(x, x, steps=50, restarts=1)
+    assert 5 < found.value <= math.log(300)
