@@ -28,7 +28,7 @@ FORTY = frozenset(task.name for task in known.TASKS)
 TASKS = {task.name: task for task in (*known.TASKS, *further.TASKS)}
 FAMILIES = tuple(dict.fromkeys(task.family for task in TASKS.values()))
 DEFAULT, NEIGHBOURS = "default", "neighbours"
-COLUMNS = ("task", "n", "seed", "method", "mi", "value", "low", "high", "seconds", "refused", "diagnostics")
+COLUMNS = ("task", "n", "seed", "method", "mi", "value", "low", "high", "p_value", "seconds", "refused", "diagnostics")
 
 # ---- Methods ------------------------------------------------------------------------------------------------------------
 
@@ -36,7 +36,7 @@ COLUMNS = ("task", "n", "seed", "method", "mi", "value", "low", "high", "seconds
 def _default(task: known.Task, x: Array, y: Array, seed: int, **chosen: Any) -> dict[str, Any]:
     found = estimate_mi(x, y, seed=seed, discrete=list(task.discrete), **chosen)
     low, high = found.interval
-    return {"value": found.value, "low": low, "high": high, "diagnostics": list(found.diagnostics)}
+    return {"value": found.value, "low": low, "high": high, "p_value": found.p_value, "diagnostics": list(found.diagnostics)}
 
 
 def _neighbours(task: known.Task, x: Array, y: Array, seed: int, **chosen: Any) -> dict[str, Any]:
@@ -134,5 +134,5 @@ def solve(cell: Cell, **chosen: Any) -> dict[str, Any]:
 def table(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """A row per record: `COLUMNS`; diagnostics are counted."""
     rows = [{**record["identity"], **record, "diagnostics": len(record.get("diagnostics", ()))} for record in records]
-    numbers = ("mi", "value", "low", "high", "seconds")
+    numbers = ("mi", "value", "low", "high", "p_value", "seconds")
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(numbers, float))

@@ -28,11 +28,14 @@ COVERED = 0.93  # of the cells, at every size
 COVERED_TASK = 0.80  # of a task's cells, over all sizes: 12 of 15, which chance undercuts in 1 of 180 tasks where 95% hold
 
 
+LEVEL = 0.05  # of the p-value below which dependence counts as shown
+
+
 # ---- Tables -------------------------------------------------------------------------------------------------------------
 
 
 def errors(records: pd.DataFrame) -> pd.DataFrame:
-    """The records with what is asked of them: the error, whether the interval holds the truth, its width, the task's kind."""
+    """The records with what is asked of them: the error, the interval's width and whether it holds the truth, the task's kind."""
     tasks = records.task.map(TASKS)
     rows = records.assign(
         board=np.where(records.task.isin(FORTY), ALL, tasks.map(lambda task: task.family)),
@@ -40,6 +43,7 @@ def errors(records: pd.DataFrame) -> pd.DataFrame:
         gaussian=tasks.map(lambda task: task.gaussian),
         error=records.value - records.mi,
         width=records.high - records.low,
+        shown=(records.p_value <= LEVEL).astype(float).where(records.p_value.notna()),
     )
     covered = (rows.low <= rows.mi) & (rows.mi <= rows.high)
     return rows.assign(off=rows.error.abs(), covered=covered.astype(float).where((rows.method == DEFAULT) & rows.value.notna()))
@@ -56,6 +60,7 @@ def per_task(records: pd.DataFrame) -> pd.DataFrame:
         bias=("error", "mean"),
         mean_absolute_error=("off", "mean"),
         coverage=("covered", "mean"),
+        shown=("shown", "mean"),
         width=("width", "median"),
         seconds=("seconds", "median"),
     ).reset_index()

@@ -305,6 +305,7 @@ def test_the_sums_count_a_task_once():
     assert rows.loc[(standings.ALL, NEIGHBOURS, 5000)].mean_absolute_error == pytest.approx(0.2)
     assert rows.xs("tables").cells.item() == 8 * 3 * SEEDS
     table = standings.per_task(records)
+    assert table.shown.isna().all()
     assert list(table.task.unique()) == list(TASKS)
     assert len(table) == 2 * 40 * 3 + 44
 
@@ -325,6 +326,12 @@ def test_the_lines_of_readme_come_from_the_products(products):
         "| **`estimate_mi`**, defaults (goal), 4 of 600 estimates so far | 0.010 (0.090) | – (0.035) | – (0.025) |"
     )
     assert standings.markdown()[4] == "| on 20 other ones | – | – | – |"
+
+
+def test_the_share_of_small_p_values():
+    asked = [Cell("independent-5-5", 1000, seed) for seed in range(4)]
+    found = planted(lambda cell, mi: {"p_value": [0.04, 0.05, 0.06, 0.9][cell.seed]}, asked)
+    assert standings.per_task(cells.table(found)).shown.item() == 0.5
 
 
 def test_labels_are_short_and_different():
