@@ -6,10 +6,10 @@ Everything is in nats. Start with `Scores`, `estimators.get` and the notebook `0
 import sys
 
 from remi import losses
-from remi.estimation import estimate_mi, kl
+from remi.estimation import estimate_cmi, estimate_mi, kl
 from remi.losses import Scores, chunked, estimators
 
 sys.modules |= {"remi.estimators": estimators, "remi.chunked": chunked}  # under the names that people know
 
-__all__ = ["Scores", "chunked", "estimate_mi", "estimators", "kl", "losses"]
+__all__ = ["Scores", "chunked", "estimate_cmi", "estimate_mi", "estimators", "kl", "losses"]
 __version__ = "0.1.0"

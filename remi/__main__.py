@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,10 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
     paper.add_argument("only", nargs="*", metavar="FIGURE", help="figures and tables to make; default: all, and the report")
     paper.add_argument("--force", action="store_true", help="train the paper profile even without CUDA")
     commands.add_parser("notebooks", help="execute the notebooks in place at quick").add_argument("names", nargs="*")
-    estimate = commands.add_parser("estimate", help="mutual information of columns of a CSV file, in nats")
+    estimate = commands.add_parser("estimate", help="mutual information of columns of a CSV file, in nats, given others or not")
     estimate.add_argument("file", help="CSV with a header, or - for standard input")
     for name in ("x", "y"):
         estimate.add_argument(f"--{name}", nargs="+", required=True, metavar="COLUMN")
+    estimate.add_argument("--given", nargs="+", default=[], metavar="COLUMN", help="known already: what x tells of y beyond it")
     estimate.add_argument("--discrete", nargs="+", default=[], metavar="COLUMN", help="columns of numbers that are codes")
     estimate.add_argument("--series", action="store_true", help="rows follow each other in time")
     estimate.add_argument("--sep", default=",", help="between cells, for example ';' or tab; a comma without this")
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     estimate.add_argument("--na", nargs="*", metavar="WORD", help="what a cell without a value says; default: NA, NaN, NULL, ...")
     estimate.add_argument("--bound", default="remine", help="one of the losses")
     estimate.add_argument("--seed", type=int, default=0)
-    estimate.add_argument("--permutations", type=int, default=999, help="for the p-value; 0 for none, 999 without this")
+    estimate.add_argument("--permutations", type=int, help="for the p-value; 0 for none, 999 without this")
     estimate.add_argument("--bits", action="store_true", help="in bits")
     estimate.add_argument("--json", action="store_true", help="everything, as one JSON object")
     board = commands.add_parser("scoreboard", help="the estimate on the field's tasks with known mutual information")
@@ -212,7 +214,7 @@ def _readme(options: argparse.Namespace) -> None:
 
 
 def _estimate(options: argparse.Namespace) -> None:
-    from remi.estimation import estimate_mi, read_csv
+    from remi.estimation import estimate_cmi, estimate_mi, read_csv
 
     written = {"\\t": "\t", "tab": "\t"}  # as a shell passes it
     table = read_csv(
@@ -222,28 +224,25 @@ def _estimate(options: argparse.Namespace) -> None:
         encoding=options.encoding,
         na=options.na,
     )
-    for name in ("x", "y"):
-        unknown = [column for column in getattr(options, name) if column not in table]
+    sides = {name: getattr(options, name) for name in ("x", "y", "given")}
+    for name, asked in sides.items():
+        unknown = [column for column in asked if column not in table]
         if unknown:
             raise ValueError(f"--{name} must be among {', '.join(map(str, table))}; got {', '.join(unknown)}")
-    both = set(options.x) & set(options.y)
-    if both:
-        raise ValueError(f"--x and --y must have no column in common; got {', '.join(sorted(both))}")
-    for column in (*options.x, *options.y):
+    for one, other in combinations(sides, 2):
+        both = set(sides[one]) & set(sides[other])
+        if both:
+            raise ValueError(f"--{one} and --{other} must have no column in common; got {', '.join(sorted(both))}")
+    for column in (*options.x, *options.y, *options.given):
         if count := int(table[column].isna().sum()):
             raise ValueError(
                 f"column {column!r} has no value in {count} of {len(table)} rows: leave these rows out; or, where such a cell "
                 f"is a level, name with --na what else says that there is no value (nothing: --na alone)"
             )
-    found = estimate_mi(
-        table[options.x],
-        table[options.y],
-        bound=options.bound,
-        seed=options.seed,
-        discrete=options.discrete,
-        series=options.series,
-        permutations=options.permutations,
-    )
+    frames = [table[asked] for asked in sides.values() if asked]
+    chosen = {name: getattr(options, name) for name in ("bound", "seed", "discrete", "series", "permutations")}
+    chosen["permutations"] = 999 if options.permutations is None else options.permutations
+    found = (estimate_cmi if options.given else estimate_mi)(*frames, **chosen)
     found = found.bits if options.bits else found
     print(json.dumps(found.as_dict(), indent=1) if options.json else found)
 

@@ -1,7 +1,18 @@
 """Floor 3: your own data. From two tables, or two samples, to a value in nats with an interval and a word of warning."""
 
 from remi.estimation.columns import Array, normal_scores, standardize
+from remi.estimation.conditional import estimate_cmi
 from remi.estimation.estimate import Estimate, compare, estimate_mi, kl
 from remi.estimation.files import read_csv
 
-__all__ = ["Array", "Estimate", "compare", "estimate_mi", "kl", "normal_scores", "read_csv", "standardize"]
+__all__ = [
+    "Array",
+    "Estimate",
+    "compare",
+    "estimate_cmi",
+    "estimate_mi",
+    "kl",
+    "normal_scores",
+    "read_csv",
+    "standardize",
+]

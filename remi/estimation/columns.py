@@ -48,7 +48,7 @@ def tables(first: tuple[str, object], second: tuple[str, object], rows: str) -> 
     return found
 
 
-def same_order(x: object, y: object) -> None:
+def same_order(x: object, y: object, other: str = "y") -> None:
     """Rows of two frames are paired by position, which is what their index says, too.
 
     Raises:
@@ -59,8 +59,8 @@ def same_order(x: object, y: object) -> None:
         return
     row = next((i for i, pair in enumerate(zip(first, second, strict=True)) if pair[0] != pair[1]), 0)
     raise ValueError(
-        f"x and y must have the same index, so that rows are paired as it says; row {row} is {first[row]!r} in x and "
-        f"{second[row]!r} in y: give y.loc[x.index], or y.to_numpy() to pair rows by position"
+        f"x and {other} must have the same index, so that rows are paired as it says; row {row} is {first[row]!r} in x and "
+        f"{second[row]!r} in {other}: give {other}.loc[x.index], or {other}.to_numpy() to pair rows by position"
     )
 
 

@@ -251,14 +251,20 @@ def pool(readings: estimators.Reading, pooled: bool) -> float:
     return evaluation.macro_average(readings.estimate.cpu())
 
 
-def half_width(question: Question, scores: Scores, plan: Plan, gap: int = 0) -> float:
+def half_width(question: Question, scores: Scores, plan: Plan, gap: int = 0, less: Scores | None = None) -> float:
     """Student-t half width from the jackknife's pseudo-values: each fold without each tenth of its rows.
 
-    The folds' own differences are part of it. Of a series the parts are stretches, and at least twice the gap.
+    The folds' own differences are part of it. Of a series the parts are stretches, and at least twice the gap. With the scores
+    of the same rows for another question, `less`, it is that of the difference.
     """
     rows = min(scores.joint.shape[-1], scores.marginal.shape[-1])
     groups = max(2, min(GROUPS, rows, rows // (2 * gap) if gap else GROUPS))
-    whole = plan.report(scores).estimate
-    others = [plan.report(question.without(scores, group, groups)).estimate for group in range(groups)]
-    pseudo = groups * whole - (groups - 1) * torch.stack(others)
+    both = [scores] if less is None else [scores, less]
+
+    def value(parts: Sequence[Scores]) -> Tensor:
+        values = [plan.report(part).estimate for part in parts]
+        return values[0] - sum(values[1:])
+
+    others = [value([question.without(part, group, groups) for part in both]) for group in range(groups)]
+    pseudo = groups * value(both) - (groups - 1) * torch.stack(others)
     return evaluation.student_t(pseudo.flatten().cpu().numpy()).half_width

@@ -178,13 +178,15 @@ def unmet(samples: Sequence[tuple[Column, Column]]) -> Iterator[str]:
 def table_reading(question: Question) -> dict[str, float]:
     """The plug-in value of the table of two discrete columns, which is biased upwards: what few rows per cell cannot exclude."""
     levels = getattr(question, "levels", None)
-    if levels is None:
-        return {}
-    x, y = levels
+    return {} if levels is None else {"table": plug_in(*levels)}
+
+
+def plug_in(x: torch.Tensor, y: torch.Tensor) -> float:
+    """Mutual information of a table of codes (n,) as the rows have it."""
     wide = int(y.max()) + 1
     shares = [torch.bincount(codes).double() / len(codes) for codes in (x, y, x * wide + y)]
     first, second, both = (float(-torch.special.xlogy(share, share).sum()) for share in shares)
-    return {"table": first + second - both}
+    return first + second - both
 
 
 def _copies(columns: Sequence[Column]) -> int:

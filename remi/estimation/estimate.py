@@ -18,17 +18,17 @@ from torch import nn
 from remi.estimation import columns
 from remi.estimation.columns import Array, Column
 from remi.estimation.copies import copies
-from remi.estimation.crossfit import extrapolated, half_width, learned, pool, read, train
+from remi.estimation.crossfit import Trained, extrapolated, half_width, learned, pool, read, train
 from remi.estimation.diagnostics import diagnose, doubts, hidden, readings, table_reading, unmet
 from remi.estimation.limits import spread
 from remi.estimation.order import Memory, memory
 from remi.estimation.plan import LOSSES, REFUSED, Plan
 from remi.estimation.questions import Dependence, Difference, Question
-from remi.estimation.rows import split
+from remi.estimation.rows import Split, split
 from remi.estimation.significance import conflict, p_value
 from remi.estimation.undisturbed import undisturbed
 from remi.extras import extra
-from remi.losses import family
+from remi.losses import Scores, family
 from remi.training import loop
 
 if TYPE_CHECKING:
@@ -230,13 +230,17 @@ def estimate_mi(
     plan = plan_of(bound, seed, folds, restarts, batch, steps, lr, options, series, permutations)
     with undisturbed(where := device_called(device), plan.seed, critic):
         described = columns.read(tables, discrete)
-        left, right = described.values()
-        rows = [columns.features(side, transform, where) for side in (left, right)]
-        numbers = not any(column.discrete for column in [*left, *right])
-        question = Dependence(rows[0], rows[1], _levels(left, right, where), numbers, numbers and transform == "rank")
-        remembered, limit = memory(left, right), min(columns.entropy(left), columns.entropy(right))
-        found = _estimate(question, plan, critic, [*left, *right], transform, remembered, limit)
-    return found.doubted(doubts([*left, *right], transform, remembered, plan))
+        return between(described["x"], described["y"], transform, plan, critic, where)
+
+
+def between(x: list[Column], y: list[Column], transform: str, plan: Plan, critic: object, where: torch.device) -> Estimate:
+    """`estimate_mi` of columns that have been read."""
+    rows = [columns.features(side, transform, where) for side in (x, y)]
+    numbers = not any(column.discrete for column in [*x, *y])
+    question = Dependence(rows[0], rows[1], _levels(x, y, where), numbers, numbers and transform == "rank")
+    remembered, limit = memory(x, y), min(columns.entropy(x), columns.entropy(y))
+    found = _estimate(question, plan, critic, [*x, *y], transform, remembered, limit)
+    return found.doubted(doubts([*x, *y], transform, remembered, plan))
 
 
 def kl(
@@ -343,15 +347,33 @@ def device_called(name: object) -> torch.device:
     return found
 
 
-def _estimate(
-    question: Question, plan: Plan, critic: object, described: Sequence[Column], transform: str, remembered: Memory, limit: float
-) -> Estimate:
-    """Split, train, read."""
-    question.series = plan.series
-    generator = torch.Generator().manual_seed(plan.seed)
+@dataclass(frozen=True)
+class Term:
+    """What the critics of one question read.
+
+    Args:
+        held_out: scores of the rows that they have not seen.
+        trained: the critics.
+        found: readings of these scores.
+        added: to the held-out bound, for what more rows would show.
+        gained: what the trained critics read more on rows that they have seen, times their weight.
+    """
+
+    held_out: Scores
+    trained: Trained
+    found: Mapping[str, float]
+    added: float
+    gained: float
+
+    @property
+    def bound(self) -> float:
+        """The held-out bound."""
+        return self.found["held-out bound"]
+
+
+def term(question: Question, plan: Plan, critic: object, splits: Sequence[Split]) -> Term:
+    """Train and read."""
     device = question.samples[0].device
-    gap = remembered.length if plan.series else 0
-    splits = [split(n, plan, generator, gap).to(device) for n in question.sizes]
     network = question.network(plan.runs).to(device) if critic is None else copies(critic, question.samples, plan.runs)
     trained = train(question, network, splits, plan)
     unseen = [part.held_out for part in splits]
@@ -363,25 +385,53 @@ def _estimate(
     ):
         found[name] = learned(question, trained.mixture, rows, plan)
     gained = float(trained.mixture.weights[-1].mean()) * max(0.0, found["training rows"] - found["trained critics"])
-    bound, added = found["held-out bound"], 0.0
+    added = 0.0
     if critic is None:
         fewer = [pool(plan.report(read(question, one, unseen, plan)), plan.pooled) for one in trained.fewer]
         fitted, wide = min(part.rest.shape[1] for part in splits), sum(sample.shape[1] for sample in question.samples)
-        added = extrapolated([bound, *fewer], fitted, wide) + gained / 2
-    bound, value = min(bound, limit), min(bound + added, limit)
-    least = min(question.sizes)
-    half = max(half_width(question, held_out, plan, gap), 1.92 / least)  # no likelihood ratio resolves less
-    low, high = min(bound, value) - half, max(bound, value) + half + BEYOND * gained
+        added = extrapolated([found["held-out bound"], *fewer], fitted, wide) + gained / 2
+    return Term(held_out, trained, found, added, gained)
+
+
+def answer(
+    question: Question,
+    plan: Plan,
+    term: Term,
+    half: float,
+    described: Sequence[Column],
+    remembered: Memory,
+    limit: float,
+    p: float | None,
+    settings: Mapping[str, Any],
+) -> Estimate:
+    """An estimate of what a term reads, with so much sampling error, no larger than a limit."""
+    gained, least = term.gained, min(question.sizes)
+    bound, value = min(term.bound, limit), min(term.bound + term.added, limit)
+    half = max(half, 1.92 / least)  # no likelihood ratio resolves less
+    low = min(bound, value) - half - BEYOND * max(0.0, -gained)
+    high = max(bound, value) + half + BEYOND * max(0.0, gained)
     hides = hidden(question) * remembered.inflation if low <= 0 else 0.0
-    p = p_value(question, held_out, splits, plan, gap)
-    settings = {name: value for name, value in vars(plan).items() if name != "options"} | dict(plan.options)
     return Estimate(
         value,
-        (low, max(high, hides, found.get("table", 0.0))),
-        (*diagnose(bound, half, gained, found, trained, plan, described, least, hides), *conflict(p, low)),
-        trained.history,
-        found,
-        tuple(column.words(transform) for column in described),
-        settings | {"critic": "default" if critic is None else type(critic).__name__, "transform": transform},
+        (low, max(high, hides, term.found.get("table", 0.0))),
+        (*diagnose(bound, half, gained, term.found, term.trained, plan, described, least, hides), *conflict(p, low)),
+        term.trained.history,
+        term.found,
+        tuple(column.words(settings["transform"]) for column in described),
+        {name: value for name, value in vars(plan).items() if name != "options"} | dict(plan.options) | dict(settings),
         p,
     )
+
+
+def _estimate(
+    question: Question, plan: Plan, critic: object, described: Sequence[Column], transform: str, remembered: Memory, limit: float
+) -> Estimate:
+    """Split, train, read."""
+    question.series = plan.series
+    generator = torch.Generator().manual_seed(plan.seed)
+    gap = remembered.length if plan.series else 0
+    splits = [split(n, plan, generator, gap).to(question.samples[0].device) for n in question.sizes]
+    found = term(question, plan, critic, splits)
+    settings = {"critic": "default" if critic is None else type(critic).__name__, "transform": transform}
+    half, p = half_width(question, found.held_out, plan, gap), p_value(question, found.held_out, splits, plan, gap)
+    return answer(question, plan, found, half, described, remembered, limit, p, settings)
