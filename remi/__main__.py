@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("x", "y"):
         estimate.add_argument(f"--{name}", nargs="+", required=True, metavar="COLUMN")
     estimate.add_argument("--given", nargs="+", default=[], metavar="COLUMN", help="known already: what x tells of y beyond it")
+    estimate.add_argument("--each", action="store_true", help="every column of x by itself, with p-values for so many")
     estimate.add_argument("--discrete", nargs="+", default=[], metavar="COLUMN", help="columns of numbers that are codes")
     estimate.add_argument("--series", action="store_true", help="rows follow each other in time")
     estimate.add_argument("--sep", default=",", help="between cells, for example ';' or tab; a comma without this")
@@ -214,7 +215,7 @@ def _readme(options: argparse.Namespace) -> None:
 
 
 def _estimate(options: argparse.Namespace) -> None:
-    from remi.estimation import estimate_cmi, estimate_mi, read_csv
+    from remi.estimation import estimate_cmi, estimate_mi, read_csv, screen
 
     written = {"\\t": "\t", "tab": "\t"}  # as a shell passes it
     table = read_csv(
@@ -241,6 +242,12 @@ def _estimate(options: argparse.Namespace) -> None:
             )
     frames = [table[asked] for asked in sides.values() if asked]
     chosen = {name: getattr(options, name) for name in ("bound", "seed", "discrete", "series", "permutations")}
+    if options.each:
+        if options.given or options.bits:
+            raise ValueError("--each asks without --given, and in nats")
+        screened = screen(*frames, **chosen)
+        print(screened.table.to_json(orient="records", indent=1) if options.json else screened)
+        return
     chosen["permutations"] = 999 if options.permutations is None else options.permutations
     found = (estimate_cmi if options.given else estimate_mi)(*frames, **chosen)
     found = found.bits if options.bits else found
