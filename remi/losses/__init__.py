@@ -3,7 +3,7 @@
 from remi.losses import adapters, chunked, estimators, gathered, rivals
 from remi.losses.estimators import BOUNDS, LABELS, NAMES, Estimator, Reading, family, get, mine, nwj, regularized
 from remi.losses.modules import Loss, Queue
-from remi.losses.rivals import RIVALS, club, flo
+from remi.losses.rivals import RIVALS, TwoScores, club, flo, with_second
 from remi.losses.scores import Scores
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Queue",
     "Reading",
     "Scores",
+    "TwoScores",
     "adapters",
     "chunked",
     "club",
@@ -28,4 +29,5 @@ __all__ = [
     "nwj",
     "regularized",
     "rivals",
+    "with_second",
 ]

@@ -6,7 +6,8 @@ the offset already, a penalty has nothing to add. `estimators.get` finds those t
 """
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor
@@ -102,6 +103,27 @@ def dcl(scores: Scores) -> Reading:
     joint = scores.row_mean(lambda t, total, log_n: t, "negative")
     marginal = scores.row_mean(lambda t, total, log_n: total - log_n, "negative")
     return Reading(joint - marginal, joint - marginal, joint, marginal, marginal)
+
+
+@dataclass(frozen=True)
+class TwoScores(Scores):
+    """Scores of a critic with a second output, as FLO trains it.
+
+    Args:
+        second: (..., n) that output on the joint pairs.
+    """
+
+    second: Tensor = field(kw_only=True)
+
+
+def with_second(score: Callable[..., Scores]) -> Callable[..., TwoScores]:
+    """From a batch to the scores of a critic of two outputs, which `score` has as the first dimension: T, then u."""
+
+    def two(*batch: Tensor) -> TwoScores:
+        both = score(*batch)
+        return TwoScores(**vars(both.runs(0)), second=both.joint[1])
+
+    return two
 
 
 def flo(scores: Scores, u: Tensor) -> Reading:

@@ -155,8 +155,8 @@ class Scores:
         """The same populations with every critic value transformed."""
         return replace(self, joint=transform(self.joint), marginal=transform(self.marginal))
 
-    def runs(self, which: slice) -> "Scores":
-        """The scores of some runs of a stack, along the first dimension."""
+    def runs(self, which: slice | int) -> "Scores":
+        """The scores of some runs of a stack, or of one, along the first dimension."""
         parts: dict[str, Any] = {"joint": self.joint[which], "marginal": self.marginal[which]}
         for name, values in (("joint_mask", self.joint), ("marginal_mask", self.marginal), ("row_mask", self.marginal)):
             mask = getattr(self, name)

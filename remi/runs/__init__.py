@@ -2,6 +2,7 @@
 
 from remi.runs import reasons, specs, store
 from remi.runs.fingerprint import SOURCES, sources
+from remi.runs.flo import FloRun
 from remi.runs.specs import CriticRun, EncoderRun, Run, from_json, to_json
 from remi.runs.store import Local, Record, RunError, Runner, environment, fill, load, load_or_run, missing, stacks, train
 from remi.runs.wording import statements
@@ -10,6 +11,7 @@ __all__ = [
     "SOURCES",
     "CriticRun",
     "EncoderRun",
+    "FloRun",
     "Local",
     "Record",
     "Run",

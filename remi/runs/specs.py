@@ -5,13 +5,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from remi.losses import Scores, estimators
+from remi.losses import Scores, estimators, with_second
 from remi.training import (
     CIFAR,
     CIFAR_SIZES,
@@ -143,6 +143,7 @@ class Run(ABC):
 class CriticRun(Run):
     """A concatenated critic that estimates the mutual information of a synthetic problem (Figs. 1 to 5 and 7)."""
 
+    outputs: ClassVar[int] = 1  # of the critic for a pair
     problem: OneHot | GaussianStaircase = field(default_factory=OneHot)
     output_bias: bool = True
     init_std: float | None = None  # None: PyTorch's default initialisation
@@ -193,7 +194,9 @@ class CriticStack:
     def __init__(self, stack: Sequence[CriticRun], where: torch.device) -> None:
         run = stack[0]
         self.run, self.stack, self.where = run, stack, where
-        self.critic = ConcatCritic(*run.problem.dims, run.hidden, output_bias=run.output_bias, runs=len(stack))
+        self.critic = ConcatCritic(
+            *run.problem.dims, run.hidden, output_bias=run.output_bias, outputs=run.outputs, runs=len(stack)
+        )
         initialize(self.critic, [torch.Generator().manual_seed(member.seed) for member in stack], run.init_std)
         self.critic.to(where)
         self.generators = [torch.Generator(where).manual_seed(member.seed) for member in stack]
@@ -205,6 +208,8 @@ class CriticStack:
             score, observe = _one_hot(problem, in_precision(self.critic, self.where, precision))
         else:
             score, observe = _all_pairs(in_precision(self.critic.matrix, self.where, precision)), {}
+        if self.run.outputs > 1:
+            score = with_second(score)
         estimator, rule = self.run.estimator(self.stack, self.where), self.run.update_rule()
         return Loop(self.critic, score, estimator, rule, runs=len(self.stack), steps=self.run.steps, observe=observe)
 
@@ -215,9 +220,9 @@ class CriticStack:
 
     @torch.no_grad()
     def table(self, problem: OneHot) -> Tensor:
-        """(runs, N, N) scores of all pairs of symbols."""
+        """(runs, N, N) scores T of all pairs of symbols."""
         symbols = problem.encode(torch.arange(problem.symbols, device=self.where)).expand(len(self.stack), -1, -1)
-        return self.critic.matrix(symbols, symbols).cpu()
+        return self.critic.matrix(symbols, symbols).reshape(-1, *symbols.shape[1:])[: len(self.stack)].cpu()
 
 
 def _one_hot(problem: OneHot, critic: Callable[..., Tensor]) -> tuple[Callable[..., Scores], Observers]:

@@ -59,27 +59,39 @@ def initialize(network: nn.Module, generators: Sequence[torch.Generator], std: f
 class ConcatCritic(nn.Module):
     """T(x, y) = MLP([x, y]).
 
-    The first layer is linear in x and in y, so a matrix of n x n pairs needs it 2n times, not n^2 times.
+    The first layer is linear in x and in y, so a matrix of n x n pairs needs it 2n times, not n^2 times. With several outputs
+    for a pair these come first: (outputs, ..., n), as if each were a run.
     """
 
     def __init__(
-        self, dim_x: int, dim_y: int, hidden: Sequence[int], *, output_bias: bool = True, runs: int | None = None
+        self,
+        dim_x: int,
+        dim_y: int,
+        hidden: Sequence[int],
+        *,
+        output_bias: bool = True,
+        outputs: int = 1,
+        runs: int | None = None,
     ) -> None:
         super().__init__()
         self.dim_x = dim_x
         self.first = Linear(dim_x + dim_y, hidden[0], runs=runs)
-        self.rest = mlp([*hidden, 1], output_bias=output_bias, runs=runs)
+        self.rest = mlp([*hidden, outputs], output_bias=output_bias, runs=runs)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """(..., n, dim_x) and (..., n, dim_y) -> (..., n): each x with its own y."""
         left, right = self._halves(x, y)
-        return self.rest((left + right).relu()).squeeze(-1)
+        return self._outputs((left + right).relu())
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """(..., n, dim_x) and (..., m, dim_y) -> (..., n, m): row i is anchored at x_i."""
         left, right = self._halves(x, y)
         hidden = (left.unsqueeze(-2) + right.unsqueeze(-3)).relu_()
-        return self.rest(hidden.flatten(-3, -2)).squeeze(-1).unflatten(-1, hidden.shape[-3:-1])
+        return self._outputs(hidden.flatten(-3, -2)).unflatten(-1, hidden.shape[-3:-1])
+
+    def _outputs(self, hidden: Tensor) -> Tensor:
+        values = self.rest(hidden)
+        return values.squeeze(-1) if values.shape[-1] == 1 else values.movedim(-1, 0)
 
     def _halves(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         weight, bias = self.first.parameters()

@@ -1,6 +1,7 @@
 """The later losses against their published formulas, in plain loops, and their laws."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import mpmath
@@ -12,7 +13,7 @@ from torch import tensor
 from torch.nn.functional import logsigmoid
 from torch.testing import assert_close
 
-from remi.losses import RIVALS, Loss, Reading, Scores, club, estimators, flo, get
+from remi.losses import RIVALS, Loss, Reading, Scores, club, estimators, flo, get, with_second
 from remi.theory.comparison import every_pair
 
 CASES = [
@@ -309,6 +310,21 @@ def test_flo_has_the_gradient_of_its_two_functions():
     assert torch.autograd.gradcheck(lambda T, u: flo(Scores.from_matrix(T), u).objective, inputs)
     with pytest.raises(ValueError, match=r"u must have a value per joint pair, \(6,\); got \(5,\)"):
         flo(Scores.from_matrix(inputs[0]), inputs[1][:5])
+
+
+@pytest.mark.parametrize("setting", ["unpaired", "matrix", "embeddings"])
+def test_a_second_output_goes_where_its_scores_go(setting):
+    inputs = [draw(setting), draw(setting, scale=0.5)]
+    T, u = (SETTINGS[setting][0](*one) for one in inputs)
+    if setting == "embeddings":
+        u = replace(u, joint_mask=T.joint_mask)
+    both = replace(T, joint=torch.stack([T.joint, u.joint]), marginal=torch.stack([T.marginal, u.marginal]))
+    scores = with_second(lambda scores: scores)(both)
+    assert torch.equal(scores.second, u.joint)
+    assert torch.equal(scores.joint, T.joint)
+    assert torch.equal(scores.marginal, T.marginal)
+    assert torch.equal(scores.map(lambda t: t + 1).second, u.joint)
+    assert flo(scores, scores.second) == flo(T, u.joint)
 
 
 def test_the_upper_readings_are_above_and_the_lower_one_below():

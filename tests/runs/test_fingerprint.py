@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from remi.paper import experiments
-from remi.runs import fingerprint
+from remi.runs import FloRun, fingerprint
 from remi.runs.specs import CriticRun, EncoderRun, Run, to_json
 from remi.training.problems import GaussianStaircase, OneHot
 
@@ -33,6 +33,8 @@ KINDS = {
     "gaussian renwj": replace(GAUSSIAN, loss="renwj", lam=1.0, options=CLIP),
     "gaussian resmile": replace(GAUSSIAN, loss="resmile", lam=1.0),
     "gaussian retuba": replace(GAUSSIAN, loss="retuba", lam=1.0),
+    "onehot flo": FloRun("flo", 8, 3, "sgd", 0.1, (4,), problem=OneHot(4), output_bias=False),
+    "gaussian flo": FloRun("flo", 4, 3, "adam", 1e-3, (4, 4), problem=GaussianStaircase(2), init_std=0.05),
     "slb infonce": ENCODER,
     "clb rejs": replace(ENCODER, task="clb", loss="rejs", lam=0.1, train_size=100),
     "clb untrained": replace(ENCODER, task="clb", loss="untrained", steps=0),
@@ -117,6 +119,16 @@ OTHER = {  # the kinds that they touch, and the same
     "the order of two draws": (kinds("onehot"), PROBLEMS, ("x, u, v = torch.randint", "x, v, u = torch.randint")),
     "the order of two other draws": (kinds("gaussian"), PROBLEMS, ("x, noise = torch.randn", "noise, x = torch.randn")),
     "Adam's epsilon": (TRAINED - kinds("onehot"), LOOP, ("eps=1e-8", "eps=1e-7")),
+    "a second function with another weight": (
+        kinds("flo"),
+        "losses/rivals.py",
+        ("joint = -replace(scores", "joint = -1.01 * replace(scores"),
+    ),
+    "a second output of a marginal pair": (
+        kinds("flo"),
+        "losses/rivals.py",
+        ("second=both.joint[1]", "second=both.marginal[1, ..., 0, :] * 1"),
+    ),
     "a clip of one term": (
         kinds("renwj"),
         ESTIMATORS,

@@ -54,6 +54,19 @@ def test_concat_critic_is_the_mlp_of_the_concatenation():
     assert_close(critic(x[:4], y), expected, rtol=0, atol=1e-6)  # float32, sums of at most 64 terms below 1
 
 
+@pytest.mark.parametrize("runs", [None, 3])
+def test_a_critic_of_two_outputs_is_two_critics_that_share_all_but_their_last_layer(runs):
+    _, x, y = critic_and_inputs("concat", runs)
+    both = ConcatCritic(X, Y, [64], outputs=2, runs=runs).double()
+    initialize(both, seeds(*range(runs or 1)))
+    for which in (0, 1):
+        one = ConcatCritic(X, Y, [64], runs=runs).double()
+        for mine, theirs in zip(one.parameters(), both.parameters(), strict=True):
+            mine.data = theirs.data if mine.shape == theirs.shape else theirs.data[..., which : which + 1]
+        assert_close(both(x.double()[..., :4, :], y.double())[which], one(x.double()[..., :4, :], y.double()))
+        assert_close(both.matrix(x.double(), y.double())[which], one.matrix(x.double(), y.double()))
+
+
 def test_paper_critic_has_no_bias_on_its_output():
     critic = ConcatCritic(16, 16, [64], output_bias=False)
     assert [tuple(p.shape) for p in critic.parameters()] == [(32, 64), (1, 64), (64, 1)]
