@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 PALETTE = {"mine": "#0077BB", "smile": "#EE6677", "infonce": "#999933", "nwj": "#882255", "tuba": "#CC79A7", "js": "#332288"}
 MARKERS = {"mine": "o", "smile": "s", "infonce": "D", "nwj": "^", "tuba": "v", "js": "P"}  # hues alike in grey differ here
-RIVALS = {"infonce_anchor": "#117733", "sigmoid": "#CC5500", "fdime": "#009988", "dcl": "#666633"}
+RIVALS = {"infonce_anchor": "#117733", "sigmoid": "#CC5500", "fdime": "#009988", "dcl": "#666633", "flo": "#8855DD"}
 HUES = PALETTE | RIVALS  # where later losses stand beside the six
 JOINT, MARGINAL, TRUTH = "#555555", "#AAAAAA", "#000000"
 

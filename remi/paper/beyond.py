@@ -23,7 +23,7 @@ COSTS = {  # as `offsets.HOLDERS` calls them, and where their line is named, in 
     "NWJ": (-2.9, 2.14),
     "ReMINE, lam 1": (-1.55, 3.0),
 }
-SHOWN = (("mine", "remine", "nwj", "renwj", "infonce"), ("infonce_anchor", "sigmoid", "fdime", "fdime-hd", "dcl"))
+SHOWN = (("mine", "remine", "nwj", "renwj", "infonce"), ("infonce_anchor", "sigmoid", "fdime", "fdime-hd", "dcl", "flo"))
 TOP = 4.0  # nats: of the frame of the errors
 
 

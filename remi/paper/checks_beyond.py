@@ -69,6 +69,11 @@ def survival(seeds: Seeds) -> Finding:
     return Finding(f"seeds that survive: {text}", held & lost)
 
 
+def flo_lost(seeds: Seeds) -> Finding:
+    alive = seeds.each("survival/flo", survives)
+    return Finding(f"seeds that survive: flo {count(alive)}", alive.mean(1) <= 0.5)
+
+
 def _against_remine(name: str, rival: str, statement: str, why: str) -> Claim:
     return Claim(
         f"beyond-{name}",
@@ -127,6 +132,9 @@ CLAIMS = (
     _against_remine(
         "fdime", "fdime", "GAN-DIME", "The ratio learned by another divergence can be read off, without a noisy second term."
     ),
+    _against_remine(
+        "flo", "flo", "FLO", "A second function learns the ratio itself, and no logarithm of a batch stands between."
+    ),
     Claim(
         "beyond-dcl",
         "beyond",
@@ -146,5 +154,15 @@ CLAIMS = (
         survival,
         "Where the offset is held and gradients are bounded, small batches are survived.",
         "A loss that holds its offset does not survive, or one that does not hold it does.",
+    ),
+    Claim(
+        "beyond-flo-lost",
+        "beyond",
+        "ours",
+        "FLO holds its offset and does not survive batch 32, like NWJ: at most half of its seeds do",
+        "at most half finite, near the truth and calm, as beyond-survival counts them",
+        flo_lost,
+        "Its second term is an exponential, too, and a step is as long as that says.",
+        "It survives although its second term is an exponential.",
     ),
 )

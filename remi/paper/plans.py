@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from remi.runs import CriticRun, EncoderRun
+from remi.runs import CriticRun, EncoderRun, FloRun
 from remi.training import GaussianStaircase, OneHot
 
 Groups = dict[str, list[Any]]
@@ -52,13 +52,12 @@ class CriticPlan(Plan, ABC):
 
     def runs(self) -> Groups:
         """Seeds 0, 1, ... of every curve."""
-        return {
-            curve.key: [
-                CriticRun(loss=curve.loss, lam=curve.lam, options=curve.options, seed=seed, **self.setting)
-                for seed in range(self.seeds)
-            ]
-            for curve in self.curves
-        }
+        return {curve.key: [self.run(curve, seed) for seed in range(self.seeds)] for curve in self.curves}
+
+    def run(self, curve: Curve, seed: int) -> CriticRun:
+        """One of them."""
+        kind = FloRun if curve.loss == "flo" else CriticRun
+        return kind(loss=curve.loss, lam=curve.lam, options=curve.options, seed=seed, **self.setting)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from plants import BY_ID, LOST, SEEDS, check_words, constant, critics, judged, n
 
 from remi.paper import beyond, experiments
 from remi.paper.checks_beyond import CLAIMS, TRUE_MI, survives
-from remi.runs import CriticRun
+from remi.runs import CriticRun, FloRun
 from remi.theory import offsets
 
 HALF = (0, 1)
@@ -32,11 +32,12 @@ PLANTS = {  # what must hold, what must fail, and the seeds that follow the seco
             {"remine": {"estimate": off_by(-1)}, key: {"estimate": off_by(-1.3)}},
             HALF,
         )
-        for name, key in (("anchor", "infonce_anchor"), ("sigmoid", "sigmoid"), ("fdime", "fdime"))
+        for name, key in (("anchor", "infonce_anchor"), ("sigmoid", "sigmoid"), ("fdime", "fdime"), ("flo", "flo"))
     },
     "beyond-met": (below_the_quoted(0.1), below_the_quoted(1.0), (1,)),
     "beyond-dcl": ({"dcl": {"estimate": off_by(3)}}, {"dcl": {"estimate": off_by(0.5)}}, (*HALF, 2)),
     "beyond-survival": (survival(ALIVE, SCATTERED), survival(ALIVE, ALIVE), HALF),
+    "beyond-flo-lost": ({"survival/flo": SCATTERED}, {"survival/flo": ALIVE}, (0, 1)),
 }
 LEARNS = {"estimate": lambda x, e, truth: truth * np.where(x * 5 % 1 < 0.8, 0.3, 0.5)}  # a step up in the last fifth of a level
 
@@ -55,7 +56,7 @@ def test_a_check_can_hold_fail_and_stay_open(claim):
     check_words(claim, records, PLANTS[claim])
 
 
-@pytest.mark.parametrize("claim", ["beyond-anchor", "beyond-sigmoid", "beyond-fdime", "beyond-met"])
+@pytest.mark.parametrize("claim", ["beyond-anchor", "beyond-sigmoid", "beyond-fdime", "beyond-flo", "beyond-met"])
 def test_a_curve_that_still_climbs_says_nothing(claim):
     yes = PLANTS[claim][0]
     for curve in yes:
@@ -115,11 +116,13 @@ def test_its_runs_are_fig7s_staircase_and_fig3s_batches(profile):
         else:
             assert (len(members), run.steps, run.hidden) == size
             assert (run.batch, run.lr, run.problem.dim, run.problem.levels) == (64, 1e-3, 20, (2, 4, 6, 8, 10))
+        assert isinstance(run, FloRun) == key.endswith("flo")
         assert run.lam == (1.0 if run.loss.startswith("re") else None)
         assert run.options == ({"divergence": "hd"} if key.endswith("hd") else {})
     shared = {"mine": "fig3", "nwj": "fig3", "remine": "fig5", "renwj-eq15": "fig5"}
+    shared |= {f"later/{key}": figure for key in ("infonce_anchor", "fdime", "fdime-hd", "flo") for figure in ("fig3", "fig5")}
     for key, figure in shared.items():
-        assert found[f"survival/{key}"] == experiments.groups(experiments.PLANS[figure](profile))[key]
+        assert found[f"survival/{key.removeprefix('later/')}"] == experiments.groups(experiments.PLANS[figure](profile))[key]
 
 
 def test_the_picture_shows_every_curve_and_is_drawn_alike_twice():
@@ -138,7 +141,7 @@ def test_the_picture_shows_every_curve_and_is_drawn_alike_twice():
     assert (survivors["ReMINE"], survivors["MINE"]) == (SEEDS, 0)
     assert set(table[table.panel == "cost"].curve) == set(beyond.COSTS) <= set(offsets.HOLDERS)
     errors = figure.axes[2:]
-    assert [len(axes.get_legend().get_texts()) for axes in errors] == [5, 5]
+    assert [len(axes.get_legend().get_texts()) for axes in errors] == [5, 6]
     assert max(line.get_ydata().max() for line in errors[1].lines if len(line.get_ydata()) == 5) <= beyond.TOP
 
 

@@ -38,10 +38,17 @@ def bounded(size):
     return {curve: {"marginal_output": noise(size)} for curve in ("remine", "renwj-eq15")}
 
 
+def offsets(height):
+    """The offset of GAN-DIME's critic, beside others that stay; FLO's is free to go."""
+    free = {"later/flo": {"score_log_mean_exp": ramp(-9)}}
+    return free | {"later/fdime": {"score_log_mean_exp": ramp(height)}}
+
+
 PLANTS = {  # what must hold, what must fail, and the seeds that follow the second when it must stay open
     "drift-1": (twin("mine", 2.77), twin("mine", 2.4), HALF),
     "drift-2": (terms("mine", -4, -4), terms("mine", 0, -4), HALF),
     "drift-3": (terms("nwj", 0, 0), terms("nwj", 2, 0), HALF),
+    "drift-later": (offsets(0.2), offsets(1.0), HALF),
     "drift-4": (sinking(5), sinking(0), HALF),
     "explode-1": ({"mine": {"estimate": noise(9)}}, {"mine": {"estimate": noise(2)}}, HALF),
     "explode-2": ({"nwj": LOST}, {}, (1, 2, 3)),
