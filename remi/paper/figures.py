@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,19 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 
 import remi
 from remi.losses import LABELS, family
 from remi.paper import typeset
+from remi.paper.experiments import LATER, ROWLESS
 from remi.paper.measures import level_errors, levels, smooth, trace
 from remi.paper.plans import Curve, GaussianPlan, OneHotPlan, Plan
 from remi.paper.slopes import slopes
 from remi.runs import SOURCES, EncoderRun, Record
-from remi.style import JOINT, MARGINAL, PALETTE, TRUTH, render
+from remi.style import HUES, JOINT, MARGINAL, PALETTE, TRUTH, render
 from remi.training import images
 
 PRODUCTS = Path(os.environ.get("REMI_FIGURES", Path(remi.__file__).parents[1] / "figures"))
@@ -94,17 +95,17 @@ def typical(group: Sequence[Record]) -> int:
     return ends.index(sorted(ends)[len(ends) // 2])
 
 
-def traces(records: Records, columns: Sequence[str] = (*TERMS, *OUTPUTS)) -> pd.DataFrame:
+def traces(records: Records, columns: Sequence[str] = (*TERMS, *OUTPUTS), thin: int = 1) -> pd.DataFrame:
     """The drawn points of every curve: the typical seed every 5th step, bands over all seeds every 25th, and who is alive.
 
     A band is the 10% to 90% range over all seeds of the 25 steps around the point: of a term, or of the critic's outputs on
-    and off the diagonal. Runs of more than 3,000 steps are thinned further, to as many points.
+    and off the diagonal. Runs of more than 3,000 steps are thinned further, to as many points; all runs are, `thin` times.
     """
     tables = []
     for key, group in records.items():
         values = {column: np.stack([trace(record, column) for record in group]) for column in columns}
         steps = np.arange(values[columns[0]].shape[1])
-        wide = max(1, len(steps) // 3000)
+        wide = thin * max(1, len(steps) // 3000)
         table = pd.DataFrame({"curve": key, "step": steps[:: wide * EVERY]})
         for column in columns:
             table[column] = values[column][typical(group), :: wide * EVERY]
@@ -162,23 +163,26 @@ def alive(axes: Axes, rows: pd.DataFrame, hue: str) -> None:
 Part = Callable[[Axes, pd.DataFrame, str], None]
 
 
-def grid(table: pd.DataFrame, curves: Sequence[Curve], parts: Mapping[Part, float], *, key: Sequence[str]) -> tuple[Figure, Any]:
-    """A column per curve, and below each other what `parts` draw of it, as high as they say, in inches; the panels, too.
+def grid(
+    figure: Figure | SubFigure, table: pd.DataFrame, curves: Sequence[Curve], parts: Mapping[Part, float], *, key: Sequence[str]
+) -> Any:
+    """A column per curve, and below each other what `parts` draw of it, as high as they say, in inches; returns the panels.
 
-    `key` names the second term and, where the parts have outputs, the two kinds of them.
+    `key` names the second term and, where the parts have outputs, the two kinds of them; without it there is no legend.
     """
-    figure = Figure(figsize=(7.0, 0.8 + sum(parts.values())))
     panels = figure.subplots(len(parts), len(curves), sharex="col", squeeze=False, height_ratios=list(parts.values()))
     for k, (column, curve) in enumerate(zip(panels.T, curves, strict=True)):
         rows = table[table.curve == curve.key]
         for axes, part in zip(column, parts, strict=True):
-            part(axes, rows, PALETTE[family(curve.loss)])
+            part(axes, rows, HUES[family(curve.loss)])
             axes.set(xlim=(0, rows.step.max() + EVERY), ylabel="" if k else axes.get_ylabel())
         column[0].set_title(curve.label)
         column[-1].set_xlabel("step")
     for left, axes in chain.from_iterable(map(pairwise, panels)):
         axes.tick_params(labelleft=axes.get_ylim() != left.get_ylim())
-    hues = list(dict.fromkeys(PALETTE[family(curve.loss)] for curve in curves))
+    if not key:
+        return panels
+    hues = list(dict.fromkeys(HUES[family(curve.loss)] for curve in curves))
     names = {"first term $E_P[T]$": [JOINT], key[0]: [MARGINAL], "MI estimate": hues, r"true MI, $\log 16$": [TRUTH]}
     looks: list[dict[str, Any]] = [{"ls": "-"}] * 3 + [{"ls": ":"}] + [{"ls": "", "marker": "o", "ms": 3}] * 2
     names |= dict(zip(key[1:], (hues, [MARGINAL]), strict=False))
@@ -187,19 +191,42 @@ def grid(table: pd.DataFrame, curves: Sequence[Curve], parts: Mapping[Part, floa
     ]
     together = {tuple: HandlerTuple(ndivide=None)}
     figure.legend(handles, list(names), loc="outside upper center", ncols=3 if key[1:] else 4, handler_map=together)  # type: ignore[call-overload]
-    return figure, panels
+    return panels
+
+
+OURS = "#F1F1F1"  # behind what is not in the paper
+
+
+def divided(paper: float, ours: float) -> tuple[Figure, SubFigure, SubFigure]:
+    """A figure with the paper's losses above and, on grey, later ones in the same setting below; heights in inches."""
+    figure = Figure(figsize=(7.0, paper + ours))
+    above, below = figure.subfigures(2, 1, height_ratios=(paper, ours))
+    below.set_facecolor(OURS)
+    below.suptitle("Ours, not in the paper: later losses in the same setting", x=0.01, ha="left", fontsize=8, weight="bold")
+    return figure, above, below
+
+
+def later(figure: SubFigure, records: Records, columns: Sequence[str], parts: Mapping[Part, float]) -> pd.DataFrame:
+    """Later losses on the one-hot problem, a column each; half as many points as of the paper's. Returns what is drawn."""
+    curves = [replace(curve, key=f"later/{curve.key}") for curve in ROWLESS]
+    table = traces({curve.key: records[curve.key] for curve in curves}, columns, thin=2)
+    for axes in grid(figure, table, curves, parts, key=()).flat:
+        axes.set_facecolor(OURS)
+    return table
 
 
 def figure1(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
-    """Loss breakdown of MINE and NWJ, and NWJ with the quantity that the published panel plots."""
-    table = traces(records)
+    """Loss breakdown of MINE and NWJ, and NWJ with the quantity that the published panel plots; later losses below."""
+    table = traces({curve.key: records[curve.key] for curve in plan.curves})
     published = table[table.curve == "nwj"].assign(curve="nwj-as-published")
     for suffix, other in (("", ""), ("_low", "_high"), ("_high", "_low")):
         published[f"marginal_term{suffix}"] = np.e * published[f"marginal_term{suffix}"] - 1
         published[f"estimate{other}"] = published[f"joint_term{other}"] - published[f"marginal_term{suffix}"]
-    table = pd.concat([table, published], ignore_index=True)
     as_published = Curve("nwj-as-published", r"NWJ as published: mean$(e^T) - 1$", "nwj")
-    return grid(table, (*plan.curves, as_published), {breakdown: 1.9}, key=["second term"])[0], table
+    figure, above, below = divided(2.7, 2.0)
+    table = pd.concat([table, published], ignore_index=True)
+    grid(above, table, (*plan.curves, as_published), {breakdown: 1.9}, key=["second term"])
+    return figure, pd.concat([table, later(below, records, TERMS, {breakdown: 1.4})], ignore_index=True)
 
 
 def figure2(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
@@ -218,10 +245,13 @@ def figure2(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     return figure, table
 
 
-def stacked(records: Records, curves: Sequence[Curve], frames: Mapping[str, tuple[float, float]]) -> tuple[Figure, pd.DataFrame]:
+def stacked(
+    figure: SubFigure, records: Records, curves: Sequence[Curve], frames: Mapping[str, tuple[float, float]]
+) -> pd.DataFrame:
     """Breakdown, critic outputs and the seeds that are alive, a column per curve (Figs. 3 and 5).
 
     Args:
+        figure: where it is drawn.
         records: of every curve.
         curves: the columns.
         frames: the vertical range of the outputs by loss.
@@ -234,11 +264,11 @@ def stacked(records: Records, curves: Sequence[Curve], frames: Mapping[str, tupl
         axes.set_ylim(next(frame for loss, frame in frames.items() if PALETTE[family(loss)] == hue))
 
     key = ["second term", "$T$ on the diagonal", "$T$ off the diagonal"]
-    figure, panels = grid(table, curves, {breakdown: 1.7, outputs: 1.5, alive: 0.35}, key=key)
+    panels = grid(figure, table, curves, {breakdown: 1.7, outputs: 1.5, alive: 0.35}, key=key)
     for axes, curve in zip(panels[0], curves, strict=True):
         run = drawn[curve.key][0].run
         axes.set_title(f"{curve.label}\n" + ("" if run.lam is None else rf"$\lambda = {run.lam:g}$, ") + f"batch {run.batch}")
-    return figure, table
+    return table
 
 
 CONTROLS = (
@@ -250,14 +280,22 @@ CONTROLS = (
 
 
 def figure3(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
-    """MINE and NWJ at batch 32, each beside the control that takes its explosion away."""
-    return stacked(records, CONTROLS, {"mine": (-110, 15), "nwj": (-30, 15)})
+    """MINE and NWJ at batch 32, each beside the control that takes its explosion away; the outputs of later losses below."""
+    figure, above, below = divided(4.35, 2.3)
+    table = stacked(above, records, CONTROLS, {"mine": (-110, 15), "nwj": (-30, 15)})
+
+    def outputs(axes: Axes, rows: pd.DataFrame, hue: str) -> None:
+        scatter(axes, rows, hue)
+        axes.set_ylim(-30, 15)
+
+    return figure, pd.concat([table, later(below, records, OUTPUTS, {outputs: 1.4, alive: 0.35})], ignore_index=True)
 
 
 def figure4(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     """ReMINE's second term and estimate for five targets."""
     table = traces(records, TERMS)
-    figure, panels = grid(table, plan.curves, {breakdown: 1.7}, key=[r"second term $\log E_Q[e^T]$"])
+    figure = Figure(figsize=(7.0, 2.5))
+    panels = grid(figure, table, plan.curves, {breakdown: 1.7}, key=[r"second term $\log E_Q[e^T]$"])
     for axes, curve in zip(panels[0], plan.curves, strict=True):
         axes.axhline(curve.options["target"], color="#CC3311", ls="--", lw=1)
         axes.set(title=f"$C^* = {curve.options['target']:g}$", xticks=[0, 1000])
@@ -274,8 +312,18 @@ TWINS = (
 
 
 def figure5(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
-    """ReMINE and ReNWJ, both targets, at batch 32; and ReNWJ in the gentler setting."""
-    return stacked(records, TWINS, {"remine": (-15, 10), "renwj": (-15, 10)})
+    """ReMINE and ReNWJ, both targets, at batch 32; ReNWJ in the gentler setting; the estimates of later losses below."""
+    figure, above, below = divided(4.35, 1.9)
+    table = stacked(above, records, TWINS, {"remine": (-15, 10), "renwj": (-15, 10)})
+
+    def beside_remine(axes: Axes, rows: pd.DataFrame, hue: str) -> None:
+        band(axes, table[table.curve == "remine"], "estimate", PALETTE["mine"])
+        band(axes, rows, "estimate", hue)
+        axes.plot(rows.step, rows.estimate, color=hue, lw=0.5)
+        axes.axhline(TRUE_MI, color=TRUTH, ls=":", lw=1.2)
+        axes.set(ylim=(-1, 6), ylabel="nats")
+
+    return figure, pd.concat([table, later(below, records, ("estimate",), {beside_remine: 1.4})], ignore_index=True)
 
 
 # ---- Fig. 7: the staircase ----------------------------------------------------------------------------------------------
@@ -292,9 +340,13 @@ LARGEST = 30.0  # nats: where the axis of errors ends; what lies beyond is drawn
 
 
 def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
-    """Every loss on the staircase with its twin and what else was tried: the estimate, its bias, its error; bands: all seeds."""
+    """Every loss on the staircase with its twin and what else was tried: the estimate, its bias, its error; bands: all seeds.
+
+    Below, later losses: estimate and error, and the error of ReMINE in grey.
+    """
     steps = np.arange(0, total := plan.steps_per_level * len(plan.problem.levels), max(1, total // 50))
     keys = {(key.format(loss)): (loss, look[0]) for loss in PALETTE for key, look in TREATMENTS.items()}
+    keys |= {f"later/{curve.key}": (curve.key, "later") for curve in LATER}
     rows = []
     for key, group in records.items():
         for seed, record in enumerate(group):
@@ -306,11 +358,12 @@ def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]
             at_levels = {"level": plan.problem.levels, "bias": errors.mean(1), "error": np.sqrt(np.square(errors).mean(1))}
             rows.append(pd.DataFrame({**own, **at_levels}))
     table = pd.concat(rows, ignore_index=True)
+    within = table.assign(error=table.error.clip(upper=LARGEST))
     objectives = [smooth(trace(record, "objective"), plan.smoothing)[steps] for record in records["js"]]
     own = {"curve": "js-as-published", "step": steps}
     published = pd.concat([pd.DataFrame({**own, "seed": seed, "estimate": values}) for seed, values in enumerate(objectives)])
-    figure = Figure(figsize=(7.0, 5.0))
-    panels = figure.subplots(3, len(PALETTE), sharex="row", sharey="row")
+    figure, above, below = divided(5.0, 2.7)
+    panels = above.subplots(3, len(PALETTE), sharex="row", sharey="row")
     looks = list(zip(*TREATMENTS.values(), strict=True))
     dashes, marks, widths = (dict(zip(looks[0], look, strict=True)) for look in looks[1:])
     seeds = {"errorbar": ("pi", 100), "legend": False, "err_kws": {"lw": 0}}
@@ -318,14 +371,14 @@ def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]
         (("step", "estimate", "step"), ("level", "bias", ""), ("level", "error", "truth (nats)"))
     ):
         for axes, loss in zip(panels[row], PALETTE, strict=True):
-            drawn = table[table.loss == loss].dropna(subset=y).assign(error=lambda rows: rows.error.clip(upper=LARGEST))
+            drawn = within[within.loss == loss].dropna(subset=y)
             look = {"dashes": dashes, "sizes": widths, "color": PALETTE[loss], "markers": marks if row else False, **MARK}
             sns.lineplot(drawn, x=x, y=y, style="treatment", size="treatment", ax=axes, **look, **seeds)
             axes.set(xlabel=below, ylabel="")
         panels[row, 0].set_ylabel(f"{y} (nats)".replace("error", "rms error"))
     sns.lineplot(published, x="step", y="estimate", color=JOINT, ax=panels[0, -1], **seeds)
+    truth = [plan.problem.true_mi(int(step)) for step in steps]
     for axes, loss in zip(panels.T, PALETTE, strict=True):
-        truth = [plan.problem.true_mi(int(step)) for step in steps]
         axes[0].plot(steps, truth, color=TRUTH, lw=1, drawstyle="steps-post", ls=":")
         axes[0].set(title=LABELS[loss], ylim=(-2.5, 12), xticks=(0, total))
         axes[1].axhline(0, color=TRUTH, lw=1, ls=":")
@@ -339,7 +392,20 @@ def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]
         Line2D([], [], color=JOINT, lw=width, ls=(0, dash) if dash else "-", marker=mark, label=name, **MARK)
         for name, dash, mark, width in TREATMENTS.values()
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=5)
+    above.legend(handles=handles, loc="outside upper center", ncols=5)
+    panels = below.subplots(2, len(LATER), sharex="row", sharey="row")
+    for axes, curve in zip(panels.T, LATER, strict=True):
+        own = within[within.curve == f"later/{curve.key}"]
+        for panel, x, y in zip(axes, ("step", "level"), ("estimate", "error"), strict=True):
+            sns.lineplot(own.dropna(subset=y), x=x, y=y, ax=panel, color=HUES[family(curve.loss)], **seeds)
+            panel.set(ylabel="", facecolor=OURS, xlabel=("step" if x == "step" else "truth (nats)"))
+        twin = within[within.curve == "remine"].dropna(subset="error")
+        sns.lineplot(twin, x="level", y="error", ax=axes[1], color=JOINT, lw=0.8, ls=":", **seeds)
+        axes[0].plot(steps, truth, color=TRUTH, lw=1, drawstyle="steps-post", ls=":")
+        axes[0].set(title=curve.label, ylim=(-2.5, 12), xticks=(0, total))
+        axes[1].set(yscale="log", ylim=(0.1, LARGEST * 1.3), xticks=plan.problem.levels)
+    panels[0, 0].set_ylabel("estimate (nats)")
+    panels[1, 0].set_ylabel("rms error (nats)")
     return figure, pd.concat([table.drop(columns=["loss", "treatment"]), published, levels(records)], ignore_index=True)
 
 

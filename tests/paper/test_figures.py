@@ -48,9 +48,23 @@ ONE_HOT = {
     "figure7": replace(experiments.FIGURE7, profile="quick", seeds=1, steps_per_level=80),
 }
 BESIDE = {
-    "figure3": {"stratified": experiments.FIGURE3_STRATIFIED, "small-steps": experiments.FIGURE3_SMALL_STEPS},
-    "figure5": {"gentle": experiments.FIGURE5_GENTLE},
+    "figure1": {"later": replace(experiments.FIGURE1, curves=experiments.ROWLESS)},
+    "figure3": {
+        "stratified": experiments.FIGURE3_STRATIFIED,
+        "small-steps": experiments.FIGURE3_SMALL_STEPS,
+        "later": replace(experiments.FIGURE3, curves=experiments.ROWLESS),
+    },
+    "figure5": {"gentle": experiments.FIGURE5_GENTLE, "later": replace(experiments.FIGURE5, curves=experiments.ROWLESS)},
+    "figure7": {"later": replace(experiments.FIGURE7, curves=experiments.LATER)},
 }
+
+
+def beside(name):
+    """The other plans of a figure, small."""
+    small = {
+        key: getattr(ONE_HOT[name], key) for key in ("profile", "seeds", "steps" if name != "figure7" else "steps_per_level")
+    }
+    return {key: replace(other, **small) for key, other in BESIDE.get(name, {}).items()}
 
 
 def test_every_family_has_its_own_hue():
@@ -61,8 +75,7 @@ def test_every_family_has_its_own_hue():
 @pytest.mark.parametrize("name", ONE_HOT)
 def test_draws_and_saves_the_same_bytes_twice(name, tmp_path, monkeypatch):
     plan = ONE_HOT[name]
-    beside = {key: replace(other, **SMALL) for key, other in BESIDE.get(name, {}).items()}
-    records = synthetic(plan, ("nwj",), beside)
+    records = synthetic(plan, ("nwj", "later/flo"), beside(name))
     seen = []
     for place in ("one", "two"):
         monkeypatch.setattr(figures, "PRODUCTS", tmp_path / place)
@@ -100,8 +113,9 @@ def test_the_drawn_seed_lasts_as_long_as_the_median_and_the_table_counts_who_is_
 
 
 def test_figure_7_draws_every_seed_and_says_what_lies_beyond_its_frame():
-    plan = replace(experiments.FIGURE7, profile="quick", seeds=2, steps_per_level=80)
-    records = synthetic(plan)
+    small = {"profile": "quick", "seeds": 2, "steps_per_level": 80}
+    plan = replace(experiments.FIGURE7, **small)
+    records = synthetic(plan, beside={"later": replace(experiments.FIGURE7, curves=experiments.LATER, **small)})
     records["smile"][1].arrays["estimate"][:] = 1e4
     figure, table = figures.figure7(plan, records)
     smile = table[(table.curve == "smile") & (table.seed == 1)]
@@ -111,6 +125,34 @@ def test_figure_7_draws_every_seed_and_says_what_lies_beyond_its_frame():
     assert panel.get_ylim()[1] > figures.LARGEST
     assert set(table.curve) == {*records, "js-as-published"}
     assert table.dropna(subset="mse").groupby("curve").size().eq(len(plan.problem.levels)).all()
+
+
+LATER_PANELS = {"figure1": (3, 4), "figure3": (12, 8), "figure5": (12, 4), "figure7": (18, 12)}
+
+
+@pytest.mark.parametrize("name", LATER_PANELS)
+def test_later_losses_stand_on_grey_below_and_change_nothing_above(name):
+    plan, (paper, ours) = ONE_HOT[name], LATER_PANELS[name]
+    records = synthetic(plan, beside=beside(name))
+    figure, table = getattr(figures, name)(plan, records)
+    _, other = getattr(figures, name)(plan, records | {"later/flo": records["later/fdime"]})
+    drawn, changed = (one[~one.curve.str.startswith("later/")] for one in (table, other))
+    assert drawn.equals(changed)
+    extra = {"figure1": {"nwj-as-published"}, "figure7": {"js-as-published"}}.get(name, set())
+    unseen = {"stratified/nwj", "small-steps/mine"} if name == "figure3" else set()
+    assert set(table.curve) == {*records} - unseen | extra
+    grey = [tuple(np.round(axes.get_facecolor()[:3], 2)) != (1, 1, 1) for axes in figure.axes]
+    assert grey == [False] * paper + [True] * ours
+    titles = [axes.get_title(loc="left") for axes in figure.axes[paper:]]
+    names = [curve.label for curve in (experiments.LATER if name == "figure7" else experiments.ROWLESS)]
+    assert [title for title in titles if title] == names
+
+
+def test_half_as_many_points_of_later_losses():
+    records = {"mine": synthetic(ONE_HOT["figure1"])["mine"]}
+    once, twice = (figures.traces(records, thin=thin).set_index("step") for thin in (1, 2))
+    assert twice.index.tolist() == once.index.tolist()[::2]
+    assert np.array_equal(twice.estimate, once.estimate[twice.index])
 
 
 def test_stamp_is_the_records_own():
