@@ -171,7 +171,7 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "averages": {"quick": {"seeds": 3}, "desk": {}, "paper": {}},
     "remedies": {"quick": {"seeds": 3}, "desk": {"seeds": 3}, "paper": {}},
-    "beyond": {"quick": {"seeds": 3, "steps_per_level": 200, "hidden": (64, 64)}, "desk": {"seeds": 3}, "paper": {}},
+    "beyond": {"quick": {"seeds": 3, "steps_per_level": 400, "hidden": (64, 64)}, "desk": {"seeds": 3}, "paper": {}},
     "images": {
         "quick": {"seeds": 3, "benchmarks": DIGITS},
         "desk": {"seeds": 3, "benchmarks": SMALL_CIFAR},

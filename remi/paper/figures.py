@@ -367,14 +367,14 @@ def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]
     looks = list(zip(*TREATMENTS.values(), strict=True))
     dashes, marks, widths = (dict(zip(looks[0], look, strict=True)) for look in looks[1:])
     seeds = {"errorbar": ("pi", 100), "legend": False, "err_kws": {"lw": 0}}
-    for row, (x, y, below) in enumerate(
+    for row, (x, y, under) in enumerate(
         (("step", "estimate", "step"), ("level", "bias", ""), ("level", "error", "truth (nats)"))
     ):
         for axes, loss in zip(panels[row], PALETTE, strict=True):
             drawn = within[within.loss == loss].dropna(subset=y)
             look = {"dashes": dashes, "sizes": widths, "color": PALETTE[loss], "markers": marks if row else False, **MARK}
             sns.lineplot(drawn, x=x, y=y, style="treatment", size="treatment", ax=axes, **look, **seeds)
-            axes.set(xlabel=below, ylabel="")
+            axes.set(xlabel=under, ylabel="")
         panels[row, 0].set_ylabel(f"{y} (nats)".replace("error", "rms error"))
     sns.lineplot(published, x="step", y="estimate", color=JOINT, ax=panels[0, -1], **seeds)
     truth = [plan.problem.true_mi(int(step)) for step in steps]

@@ -108,7 +108,7 @@ def test_survivors_are_counted():
 @pytest.mark.parametrize("profile", experiments.PROFILES)
 def test_its_runs_are_fig7s_staircase_and_fig3s_batches(profile):
     found = experiments.groups(experiments.beyond(profile))
-    size = {"quick": (3, 1000, (64, 64)), "desk": (3, 20_000, (256, 256)), "paper": (5, 20_000, (256, 256))}[profile]
+    size = {"quick": (3, 2000, (64, 64)), "desk": (3, 20_000, (256, 256)), "paper": (5, 20_000, (256, 256))}[profile]
     for key, members in found.items():
         run: CriticRun = members[0]
         if key.startswith("survival/"):
