@@ -170,6 +170,90 @@ def test_hand_numbers_of_what_is_no_loss():
     assert reading.normalizer.item() == pytest.approx(LOG2, abs=1e-12)
 
 
+# ---- The two that are functions of their own: FLO of two scores, CLUB, which has no maximum --------------------------------
+
+
+def functions(setting, inputs, exp=math.exp):
+    """Objectives of FLO and of CLUB by loops; the last input is u, for every joint pair."""
+    *inputs, u = inputs
+    marginal, pairs = loops(setting, inputs)
+    if setting == "embeddings":  # its u has a value for every entry of the matrix
+        labels = inputs[1]
+        u = [u[i * len(labels) + k] for i in range(len(labels)) for k in range(len(labels)) if i != k and labels[i] == labels[k]]
+    terms = [v + exp(-v) * mean(exp(t - j) for t in row) for v, (j, row, *_) in zip(u, pairs, strict=True)]
+    return 1 - mean(terms), mean(j for j, *_ in pairs) - mean(marginal)
+
+
+def with_u(setting, leading=(), dtype=torch.float64, scale=1.0):
+    inputs = draw(setting, leading, dtype, scale=scale)
+    shape = SETTINGS[setting][0](*inputs).joint.shape
+    return [*inputs, scale * torch.randn(shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64).to(dtype)]
+
+
+def both(setting, inputs):
+    *inputs, u = inputs
+    scores = SETTINGS[setting][0](*inputs)
+    return [flo(scores, u), club(scores)]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-9)], ids=["float32", "float64"])
+@pytest.mark.parametrize("leading", [(), (3,)], ids=str)
+@each_setting
+def test_formula_of_the_functions(setting, leading, dtype, tolerance):
+    inputs = with_u(setting, leading, dtype)
+    arrays = [x.double().numpy() if x.is_floating_point() else x.numpy() for x in inputs]
+    wanted = [functions(setting, [x[run] for x in arrays]) for run in np.ndindex(leading)]
+    for reading, expected in zip(both(setting, inputs), zip(*wanted, strict=True), strict=True):
+        assert reading.objective.flatten().tolist() == pytest.approx(expected, rel=tolerance, abs=tolerance)
+        assert torch.equal(reading.estimate, reading.objective)
+        assert_close(reading.joint_term - reading.marginal_term, reading.objective)
+        assert {(value.shape, value.dtype) for value in reading} == {(leading, dtype)}
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 60.0, 800.0, 1e4])
+@pytest.mark.parametrize("setting", ["unpaired", "matrix", "logits"])
+def test_extreme_scores_of_the_functions(setting, scale):
+    mpmath.mp.dps = 40
+    for kind in (lambda t: t, torch.sign, torch.ones_like, lambda t: -torch.ones_like(t)):
+        inputs = [(scale * kind(x)).float().requires_grad_() if x.is_floating_point() else x for x in with_u(setting)]
+        arrays = [
+            np.vectorize(mpmath.mpf, otypes=[object])(x.detach().double().numpy()) if x.is_floating_point() else x.numpy()
+            for x in inputs
+        ]
+        for reading, expected in zip(both(setting, inputs), functions(setting, arrays, mpmath.exp), strict=True):
+            assert not any(value.isnan() for value in reading)
+            if abs(expected) > torch.finfo(torch.float32).max:
+                assert reading.objective.item() == -math.inf
+                continue
+            # an exponential of e has the rounding of e: some 4 scale in float32
+            close = {"rel": max(1e-5, 1e-6 * scale), "abs": 1e-6 * max(1.0, 4 * scale)}
+            assert reading.objective.item() == pytest.approx(float(expected), **close)
+            gradients = torch.autograd.grad(
+                reading.objective, [x for x in inputs if x.is_floating_point()], retain_graph=True, allow_unused=True
+            )
+            assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
+
+
+@each_setting
+def test_gradient_of_the_functions(setting):
+    inputs = [x.requires_grad_(x.is_floating_point()) for x in with_u(setting)]
+    for which in (0, 1):
+        assert torch.autograd.gradcheck(lambda *x, which=which: both(setting, x)[which].objective, inputs)
+
+
+@each_setting
+def test_functions_compile_as_one_graph_and_take_half_precision(setting):
+    inputs = with_u(setting, dtype=torch.float32)
+    compiled = torch.compile(lambda *x: [r.objective for r in both(setting, x)], fullgraph=True, backend="aot_eager")
+    for value, reading in zip(compiled(*inputs), both(setting, inputs), strict=True):
+        assert_close(value, reading.objective)
+    half = [x.bfloat16() if x.is_floating_point() else x for x in inputs]
+    again = [x.float() if x.is_floating_point() else x for x in half]
+    for reading, wanted in zip(both(setting, half), both(setting, again), strict=True):
+        assert reading.objective.dtype == torch.float32
+        assert_close(reading.objective, wanted.objective)
+
+
 # ---- Laws -----------------------------------------------------------------------------------------------------------------
 
 
