@@ -305,13 +305,42 @@ PLANS: dict[str, Callable[[str], dict[str, Plan]]] = {
     "derivation1": derivation,
     "derivation2": derivation,
     "derivation3": derivation3,
-    "derivation4": table2,
+    "derivation4": derivation,
     "derivation5": derivation5,
+    "derivation6": table2,
     "beyond": beyond,
     "remedies": remedies,
 }
 
 OWN: dict[str, Callable[[str], dict[str, Plan]]] = {"folder": folder}  # of one's own data: part of no product
+
+MOVED: dict[str, tuple[str, tuple[float, ...]]] = {  # ours: what a slider of the figure moves, and where to beside its own value
+    "fig1": ("batch", (32, 48, 64)),
+    "fig3": ("batch", (48, 64)),
+    "fig4": ("lam", (0.01, 1.0)),
+    "fig5": ("lam", (0.01, 0.1, 10.0)),
+}
+
+
+def moved(name: str, profile: str = "quick") -> dict[str, Plan]:
+    """The plans of a figure at the other values of its slider, as "batch 48" or "batch 48/stratified"; none without one.
+
+    A weight moves in the main plan alone: the others are controls with a weight of their own.
+    """
+    field, values = MOVED.get(name, ("", ()))
+    return {
+        f"{field} {value:g}" + f"/{part}" * (part != "main"): _at(plan, field, value)
+        for value in values
+        for part, plan in PLANS[name](profile).items()
+        if field == "batch" or part == "main"
+    }
+
+
+def _at(plan: Any, field: str, value: float) -> Plan:
+    """A plan with another batch, or with another weight in all its curves."""
+    change = {"curves": tuple(replace(c, lam=value) for c in plan.curves)} if field == "lam" else {field: value}
+    moved_plan: Plan = replace(plan, **change)
+    return moved_plan
 
 
 def groups(plans: dict[str, Plan]) -> Groups:
@@ -324,6 +353,7 @@ def groups(plans: dict[str, Plan]) -> Groups:
 
 
 def runs_of(name: str, profile: str) -> list[Run]:
-    """Every run that a figure or table needs, or for "all" that any of `PLANS` needs; duplicates stay."""
-    plans = PLANS.values() if name == "all" else [{**PLANS, **OWN}[name]]
-    return [run for plan in plans for members in groups(plan(profile)).values() for run in members]
+    """Every run that a figure or table needs, its slider's too, or for "all" that any of `PLANS` needs; duplicates stay."""
+    names = PLANS if name == "all" else [name]
+    plans = [{**{**PLANS, **OWN}[each](profile), **moved(each, profile)} for each in names]
+    return [run for every in plans for members in groups(every).values() for run in members]

@@ -109,8 +109,8 @@ def score(verdicts: pd.DataFrame) -> str:
 
 
 def _minutes(stem: str) -> str:
-    """Time on one core that the figure's runs took, from their records."""
-    group = store.load_or_run(experiments.groups(experiments.PLANS[stem]("quick")))
+    """Time on one core that the figure's runs took, those of its slider too, from their records."""
+    group = store.load_or_run(experiments.groups({**experiments.PLANS[stem]("quick"), **experiments.moved(stem)}))
     seconds = sum(record.seconds for records in group.values() for record in records)
     if not seconds:
         return "none"

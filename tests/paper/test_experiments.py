@@ -200,6 +200,20 @@ def test_every_needed_run_is_in_the_sweep():
             assert all(run in wanted for run in members[:1] + members[-1:])
 
 
+@pytest.mark.parametrize("figure", experiments.MOVED)
+def test_a_slider_moves_one_setting_of_the_figures_own_runs(figure):
+    field, values = experiments.MOVED[figure]
+    own, moved = groups(PLANS[figure]("quick")), groups(experiments.moved(figure))
+    assert {key.partition("/")[0] for key in moved} == {f"{field} {value:g}" for value in values}
+    for key, members in moved.items():
+        to, _, name = key.partition("/")
+        for run, was in zip(members, own[name], strict=True):
+            assert getattr(run, field) == float(to.split()[1]) != getattr(was, field)
+            assert replace(run, **{field: getattr(was, field)}) == was
+    wanted = experiments.runs_of(figure, "quick")
+    assert all(run in wanted for members in moved.values() for run in members[:1])
+
+
 def test_every_run_has_a_loss_that_exists():
     where = device("cpu")
     for run in experiments.runs_of("all", "quick"):
