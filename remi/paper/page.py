@@ -118,6 +118,7 @@ PLACES = (
     Place("derivation3_drift", "variance and averages under drift (Theorems 5 and 6)"),
     Place("derivation4_benchmarks", "the benchmarks' true values (Theorems 7 and 8)"),
     Place("derivation5_explosion", "left open: why the losses explode", also=("explode-4", "explode-5")),
+    Place("derivation6_ceilings", "ours: where each loss of Table 2 has to end", also=("table2-closed-10", "table2-closed-100")),
     Place("remedies_brake", "left open: why lambda costs MI, and what to do about it"),
     Place("beyond_offsets", "ours: later losses, who holds the constant and what it costs"),
 )

@@ -15,9 +15,10 @@ from matplotlib.lines import Line2D
 from remi.losses import Scores, estimators
 from remi.paper import experiments, figures, table2
 from remi.paper.measures import pooled
+from remi.paper.slopes import mark
 from remi.runs import Record
-from remi.style import JOINT, MARGINAL, MARKERS, PALETTE, TRUTH
-from remi.theory import closed_forms, comparison, drift, duality, samples
+from remi.style import JOINT, MARGINAL, PALETTE, TRUTH
+from remi.theory import closed_forms, comparison, drift, duality, labels, samples
 
 
 def derivation1(lam: float = 1.0) -> tuple[Figure, pd.DataFrame]:
@@ -234,10 +235,38 @@ def _means(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     return table
 
 
+def derivation4(classes: float = 10) -> tuple[Figure, pd.DataFrame]:
+    """What an image shares with its label and with a second image: where labels are wrong, and for two choices of the second."""
+    count, truth = int(classes), closed_forms.true_mi(int(classes))
+    figure = Figure(figsize=(7.0, 2.9))
+    left, right = figure.subplots(1, 2)
+    shares, images, rows = np.linspace(0, 1 - 1 / count, 101), np.geomspace(2, 5000, 101), []
+    for axes, curve, x, y in (
+        (left, "image and label", shares, [closed_forms.noisy_label_mi(count, e) for e in shares]),
+        (left, "two images", shares, [closed_forms.noisy_pair_mi(count, e) for e in shares]),
+        (right, "another view of the same image", images, truth + np.log(images)),
+        (right, "another image of the class", images, [truth + closed_forms.distinct_pair_excess(m) for m in images]),
+    ):
+        axes.plot(x, y, color=JOINT, ls="--" if axes.lines else "-", label=curve)
+        rows.append(pd.DataFrame({"curve": curve, "x": x, "y": y}))
+    wrong = np.array([1 / 3, 1 / 5, 1 / 10, 1 / 31])
+    sets = [labels.noisy_labels(count, round((count - 1) * (1 / e - 1))) for e in wrong]
+    read = [labels.reads(Scores.from_logits(log_ratio[x], y)) for x, y, log_ratio in sets]
+    left.plot(wrong, read, "o", color=PALETTE["mine"], ms=4, label="MINE at the best critic")
+    rows.append(pd.DataFrame({"curve": "MINE at the best critic", "x": wrong, "y": read}))
+    for axes, place in ((left, "upper right"), (right, "upper left")):
+        axes.axhline(truth, color=TRUTH, ls=":", lw=1.2, label=rf"$H(Y) = \log\,{count}$")
+        axes.legend(loc=place)
+    left.set(title="Wrong labels", xlabel="share of labels that are wrong", ylabel="mutual information (nats)")
+    left.set(xlim=(0, 1), ylim=(0, 1.5 * truth))
+    right.set(title="The second image", xlabel="images in a class", xscale="log", ylim=(0, truth + 12))
+    return figure, pd.concat(rows, ignore_index=True)
+
+
 PUBLISHED: dict[str, Any] = {"color": MARGINAL, "marker": "d", "ms": 3.5, "mfc": "white", "mec": JOINT, "mew": 0.7, "lw": 0.7}
 
 
-def derivation4(summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+def derivation6(summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Table 2's MI column: predicted by a closed form, measured, published.
 
     Args:
@@ -252,11 +281,12 @@ def derivation4(summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     losses = list(estimators.BOUNDS)
     for axes, (key, block) in zip(panels.flat, blocks, strict=True):
         for cell in block.itertuples():
-            row, twin, colour = losses.index(str(cell.loss)), cell.variant == "regularized", PALETTE[str(cell.loss)]
-            axes.plot([cell.closed_form] * 2, [row - 0.4, row + 0.4], color=colour, lw=5, alpha=0.2, solid_capstyle="butt")
-            y, fill = row + (0.14 if twin else -0.28), colour if twin else "white"
+            loss, twin = str(cell.loss), cell.variant == "regularized"
+            y = losses.index(loss) + (0.14 if twin else -0.28)
+            bar = losses.index(loss) - 0.4, losses.index(loss) + 0.4
+            axes.plot([cell.closed_form] * 2, bar, color=PALETTE[loss], lw=5, alpha=0.2, solid_capstyle="butt")
             axes.errorbar(cell.published_mi_mean, y + 0.14, xerr=cell.published_mi_ci95, **PUBLISHED)
-            axes.errorbar(cell.mi_mean, y, xerr=cell.mi_ci95, color=colour, marker=MARKERS[str(cell.loss)], ms=4, mfc=fill, lw=1)
+            mark(axes, cell.mi_mean, y, loss, filled=twin, xerr=cell.mi_ci95)
         axes.axvline(truth := float(block.true_mi.iloc[0]), color=TRUTH, ls=":", lw=1.2)
         published = table2.PAPER[table2.BENCHMARKS[str(key[1])].classes]
         axes.set(title=f"{str(key[0]).upper()}, {table2.readable(str(key[1]))} (published: {published})", ylim=(5.6, -0.6))
@@ -355,15 +385,15 @@ def _ends(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
         colour = PALETTE[estimators.family(group[0].run.loss)]
         spread = place + np.linspace(-0.2, 0.2, len(group))
         fill = colour if group[0].run.loss.startswith("re") else "white"
-        axes.plot(spread, values, "o", color=colour, mfc=fill, ms=4)
-        below = values < -15.5
+        below = values < -15
+        axes.plot(spread, np.where(below, np.nan, values), "o", color=colour, mfc=fill, ms=4)
         axes.plot(spread[below], np.full(below.sum(), -15.7), "v", color=colour, mfc=fill, ms=4)
         lost = ~np.isfinite(values)
         axes.plot(spread[lost], np.full(lost.sum(), -17.0), "x", color=colour, ms=4)
         rows.append(pd.DataFrame({"panel": "last critic", "curve": key, "x": range(len(group)), "y": values}))
     axes.axhline(math.log(16), color=TRUTH, ls=":", lw=1.2)
     axes.text(0, math.log(16) + 0.3, r"$\log 16$", ha="center", fontsize=7)
-    axes.text(5.4, -14.0, "× non-finite   ▽ below the frame", ha="right", va="center", fontsize=7)
+    axes.text(5.4, -14.0, "× non-finite   ▽ below −15", ha="right", va="center", fontsize=7)
     axes.set_xticks(range(len(ENDS)), [label for _, label in ENDS])
     axes.set(title="Batch 32: the last critics, on all pairs", ylabel="nats", xlim=(-0.5, 5.5))
     axes.set(ylim=(-18, 4), yticks=range(-15, 1, 5))
@@ -384,23 +414,24 @@ def tutorial2(
         true_mi: nats.
         span: steps of the moving average that is drawn.
     """
-    rows = []
     figure = Figure(figsize=(7.0, 2.6))
     panels = figure.subplots(1, 3, width_ratios=(3, 3, 2.4))
+    names = {key: estimators.LABELS.get(key[0], key[0]) + ", bounded" * key[1] for key in (*estimates, *accuracies)}
+    rows = []
+    for (loss, bounded), values in estimates.items():
+        table = pd.DataFrame({"loss": loss, "bounded": bounded, "step": np.arange(len(values)), "estimate": values})
+        table = table.assign(smoothed=table.estimate.rolling(span, min_periods=1).mean())[:: figures.EVERY]
+        style: Any = "-." if bounded else "-" if loss.startswith("re") else (0, (4, 1.5))
+        look = {"color": PALETTE[estimators.family(loss)], "ls": style, "lw": 1.6 if loss.startswith("re") else 1.0}
+        panels[int(estimators.family(loss) == "nwj")].plot(table.step, table.smoothed, label=names[loss, bounded], **look)
+        rows.append(table)
     for axes, name in zip(panels, ("smile", "nwj"), strict=False):
-        for (loss, bounded), values in estimates.items():
-            if estimators.family(loss) != name:
-                continue
-            table = pd.DataFrame({"loss": loss, "bounded": bounded, "step": np.arange(len(values)), "estimate": values})
-            drawn = table.assign(smoothed=table.estimate.rolling(span, min_periods=1).mean())[:: figures.EVERY]
-            rows.append(drawn)
-            axes.plot(drawn.step, drawn.smoothed, label=_trained(loss, bounded), **_line(loss, bounded))
         axes.axhline(true_mi, color=TRUTH, ls=":", lw=1.2)
         axes.set(title=f"{estimators.LABELS[name]} and its twin", xlabel="step")
-        axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.05))
-    panels[0].set_ylabel("MI estimate (nats)")
+        axes.legend(loc="upper left")
+    panels[0].set(ylabel="MI estimate (nats)", ylim=(-0.15, 1.6 * true_mi))
     panels[1].set_yscale("symlog", linthresh=1)
-    panels[1].set_ylim(bottom=-3e5)
+    panels[1].set_ylim(-3e5, 3e4)
     bottom = {"transform": panels[1].get_xaxis_transform(), "clip_on": False}
     panels[1].plot(0, 0.04, marker="x", ms=6, color=PALETTE["nwj"], **bottom)
     panels[1].text(40, 0.04, r"NWJ stops at $-\infty$", va="center", fontsize=7, **bottom)
@@ -408,16 +439,7 @@ def tutorial2(
         colour = PALETTE.get(estimators.family(loss), TRUTH)
         panels[2].plot(accuracy, row, marker="o", ms=5, color=colour, mfc=colour if loss.startswith("re") else "white")
     panels[2].axvline(accuracies["untrained", False], color=TRUTH, ls=(0, (1, 3)), lw=1.2)
-    panels[2].set_yticks(range(len(accuracies)), [_trained(*key) for key in accuracies])
+    panels[2].set_yticks(range(len(accuracies)), [names[key] for key in accuracies])
     panels[2].set(title="What the encoder knows", xlabel="test accuracy", xlim=(0, 1.02), ylim=(len(accuracies) - 0.5, -0.5))
     ends = pd.DataFrame([{"loss": loss, "bounded": bounded, "accuracy": value} for (loss, bounded), value in accuracies.items()])
     return figure, pd.concat([*rows, ends], ignore_index=True)
-
-
-def _trained(loss: str, bounded: bool) -> str:
-    return estimators.LABELS.get(loss, loss) + ", bounded" * bounded
-
-
-def _line(loss: str, bounded: bool) -> dict[str, Any]:
-    style: Any = "-." if bounded else "-" if loss.startswith("re") else (0, (4, 1.5))
-    return {"color": PALETTE[estimators.family(loss)], "ls": style, "lw": 1.6 if loss.startswith("re") else 1.0}

@@ -11,8 +11,9 @@ from matplotlib.lines import Line2D
 from remi.losses import family
 from remi.paper import table2
 from remi.paper.plans import Curve, Plan
+from remi.paper.slopes import mark
 from remi.runs import Record
-from remi.style import HUES, JOINT, MARGINAL, MARKERS, TRUTH
+from remi.style import JOINT, MARGINAL, TRUTH
 from remi.training import student_t
 
 PARTS = {  # plan, and what its rows have in common
@@ -83,12 +84,11 @@ def picture(table: pd.DataFrame, untrained: float, true_mi: float) -> Figure:
 
 def _mark(axes: Axes, place: float, cell: Any, measure: str, limit: float) -> None:
     """A value and its interval; one beyond the limit stands there, with its number."""
-    colour, marker, value, half_width = HUES[cell.loss], MARKERS.get(cell.loss, "X"), cell[measure], cell[f"{measure}_ci95"]
+    value, half_width = cell[measure], cell[f"{measure}_ci95"]
     if value > limit:
         axes.annotate(f"{value:,.0f}", (limit, place), (-6, 0), textcoords="offset points", ha="right", va="center", fontsize=7)
         value, half_width = limit, 0.0
-    fill = colour if cell.settled == cell.n else "white"
-    axes.errorbar(value, place, xerr=half_width, color=colour, marker=marker, ms=4, lw=0, elinewidth=0.9, mfc=fill)
+    mark(axes, value, place, cell.loss, filled=cell.settled == cell.n, xerr=half_width)
 
 
 def advice(table: pd.DataFrame, true_mi: float) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from remi.losses import LABELS
 from remi.paper.plans import BenchmarkPlan
 from remi.paper.table2 import readable
-from remi.style import JOINT, MARGINAL, MARKERS, PALETTE, TRUTH
+from remi.style import HUES, JOINT, MARGINAL, MARKERS, PALETTE, TRUTH
 
 STEP = 0.22  # from the middle of a loss to its original on the left, and to its twin on the right
 UNTRAINED: dict[str, Any] = {"color": TRUTH, "ls": (0, (1, 3)), "lw": 1.2, "zorder": 1}
@@ -39,14 +39,20 @@ def slopes(summary: pd.DataFrame) -> Figure:
         left.axhline(truth, color=TRUTH, ls=":", lw=1.2, zorder=1)
         left.annotate(f"true MI {truth:.2f}", (1, truth), (-2, 2), **_IN_THE_MARGIN)
         right.axhline(untrained, **UNTRAINED)
-        right.annotate("untrained", (1, untrained), (-2, 2), **_IN_THE_MARGIN)
         left.set(title=f"{task.upper()}, {readable(dataset)}", ylim=(-0.06 * truth, 1.2 * truth), ylabel="MI (nats)")
         right.set(ylim=(-0.03, 1.08), ylabel="test accuracy")
     for axes in panels[-1]:
         axes.set_xticks(range(len(losses)), [LABELS[loss] for loss in losses])
         for text, loss in zip(axes.get_xticklabels(), losses, strict=True):
             text.set_color(PALETTE[loss])
-    _key(figure)
+    ours: dict[str, Any] = {"color": JOINT, "marker": "o", "ms": 4}
+    handles = [
+        Line2D([], [], label="original (left) to regularized (right)", **ours, lw=1.2),
+        Line2D([], [], label="not settled", **ours, mfc="white", lw=0),
+        Line2D([], [], label="published, CIFAR", color=JOINT, marker="d", mfc="white", ms=4, lw=0),
+        Line2D([], [], label="untrained encoder", **UNTRAINED),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
     return figure
 
 
@@ -55,34 +61,22 @@ _IN_THE_MARGIN: dict[str, Any] = {
 }  # fmt: skip
 
 
+def mark(axes: Axes, x: float, y: float, loss: str, *, filled: bool, **style: Any) -> None:
+    """A value of a loss; `xerr` or `yerr` is the half width of its interval."""
+    fill = HUES[loss] if filled else "white"
+    axes.errorbar(x, y, color=HUES[loss], marker=MARKERS.get(loss, "X"), ms=4, lw=0, elinewidth=0.9, mfc=fill, **style)
+
+
 def slope(axes: Axes, place: float, variants: pd.DataFrame, measure: str) -> None:
     """One loss: original on the left, its twin on the right, ours filled and joined, the published ones open and grey."""
     sides = {"original": place - STEP, "regularized": place + STEP}
     ours, loss = variants.reindex(list(sides)), str(variants.loss.iloc[0])  # what was not trained is not drawn
-    colour, marker = PALETTE[loss], MARKERS[loss]
-    axes.plot(list(sides.values()), ours[f"{measure}_mean"], color=colour, lw=1.4, zorder=2)
+    axes.plot(list(sides.values()), ours[f"{measure}_mean"], color=PALETTE[loss], lw=1.4, zorder=2)
     axes.plot(list(sides.values()), ours[f"published_{measure}_mean"], color=MARGINAL, lw=0.7, zorder=1)
     for x, (_, cell) in zip(sides.values(), ours.iterrows(), strict=True):
-        axes.errorbar(
-            x, cell[f"{measure}_mean"], cell[f"{measure}_ci95"], color=colour, marker=marker, ms=4, elinewidth=0.9, lw=0,
-            mfc=colour if cell.settled == cell.n else "white", zorder=3,
-        )  # fmt: skip
+        settled = cell.settled == cell.n
+        mark(axes, x, cell[f"{measure}_mean"], loss, filled=settled, yerr=cell[f"{measure}_ci95"], zorder=3)
         axes.plot(x, cell[f"published_{measure}_mean"], marker="d", ms=4, color=JOINT, mfc="none", mew=0.7, lw=0)
-
-
-def _key(figure: Figure) -> None:
-    """What the marks mean, above the panels."""
-    marks = (
-        ("o", JOINT, "original (left) to regularized (right)"),
-        ("o", "white", "not settled"),
-        ("d", "white", "published, CIFAR"),
-    )
-    handles: list[Any] = [
-        Line2D([], [], color=JOINT, marker=marker, mfc=fill, ms=4, lw=1.2 * (fill != "white"), label=text)
-        for marker, fill, text in marks
-    ]
-    handles.append(Line2D([], [], label="untrained encoder", **UNTRAINED))
-    figure.legend(handles=handles, loc="outside upper center", ncols=4)
 
 
 def figure6(plan: BenchmarkPlan, by_lambda: pd.DataFrame, untrained: Mapping[str, float]) -> tuple[Figure, pd.DataFrame]:
@@ -129,7 +123,4 @@ def _course(axes: Axes, cells: pd.DataFrame, measure: str, place: int) -> None:
     x = cells.lam.to_numpy() * 10 ** ((place - 2.5) * 0.035)  # beside each other, so that intervals do not hide
     axes.plot(x, cells[f"{measure}_mean"], color=PALETTE[loss], lw=1.4, alpha=1 if settled.all() else 0.35)
     for at, (_, cell), done in zip(x, cells.iterrows(), settled, strict=True):
-        axes.errorbar(
-            at, cell[f"{measure}_mean"], cell[f"{measure}_ci95"], color=PALETTE[loss], marker=MARKERS[loss], ms=4,
-            elinewidth=0.8, lw=0, mfc=PALETTE[loss] if done else "white",
-        )  # fmt: skip
+        mark(axes, at, cell[f"{measure}_mean"], loss, filled=done, yerr=cell[f"{measure}_ci95"])

@@ -271,7 +271,7 @@ def distinct_pair_ceiling(classes: int, images: int) -> float:
     return math.log((classes * images - 1) / (images - 1))
 
 
-# ---- Where the MI column of Table 2 has to end up (derivation4) ---------------------------------------------
+# ---- Where the MI column of Table 2 has to end up (derivation6) ---------------------------------------------
 #
 # C classes with uniform labels, batches of B images, critics that separate the classes perfectly. The supervised benchmark (SLB)
 # averages its second term over all C labels, so it has no sampling noise at the optimum. The contrastive one (CLB) has critic

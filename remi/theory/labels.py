@@ -1,4 +1,4 @@
-"""Theorems 7 and 8 (derivation4): what an image tells about its label and about its classmate; where Table 2 has to end."""
+"""Theorems 7 and 8 (derivation4): what an image tells about its label and its classmate; where Table 2 ends (derivation6)."""
 
 import math
 

@@ -31,7 +31,7 @@ def test_all_are_there():
     assert stems == [
         "00",
         "beyond",
-        *(f"derivation{n}" for n in range(1, 6)),
+        *(f"derivation{n}" for n in range(1, 7)),
         *(f"fig{n}" for n in range(1, 8)),
         "remedies",
         "table2",

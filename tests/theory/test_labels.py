@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import planted
 import pytest
@@ -81,7 +82,16 @@ def test_remine_against_its_floor():
     assert found == pytest.approx([2.054, 2.248, 2.293, 4.347, 4.549, 4.596], abs=5e-4)  # closed_forms.md 9.5
 
 
+@pytest.mark.parametrize("classes", [2, 10])
+def test_losses_on_wrong_labels_lie_on_the_line_of_the_picture(classes):
+    _, table = pictures.derivation4(classes)
+    line, dots = (table[table.curve == curve] for curve in ("image and label", "MINE at the best critic"))
+    assert len(dots) == 4
+    assert np.interp(dots.x, line.x, line.y) == pytest.approx(dots.y.to_numpy(), abs=2e-3)  # between the points of the line
+    assert line.y.iloc[[0, -1]].tolist() == pytest.approx([math.log(classes), 0])
+
+
 def test_the_picture_has_every_pair_of_table_2():
-    _, table = pictures.derivation4(pd.read_csv(figures.PRODUCTS / "table2_summary.csv"))
+    _, table = pictures.derivation6(pd.read_csv(figures.PRODUCTS / "table2_summary.csv"))
     assert len(table) == 48
     assert table.closed_form.notna().all()
