@@ -1,9 +1,11 @@
 """The picture of `beyond_offsets`: what an offset costs, how far off the estimates are, and which seeds survive."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,7 +20,7 @@ from remi.theory import offsets
 COSTS = {  # as `offsets.HOLDERS` calls them, and where their line is named, in nats
     "MINE": (-2.9, -0.28),
     "InfoNCE-anchor": (1.1, -0.28),
-    "HD-DIME": (-2.9, 0.76),
+    "HD-DIME": (2.15, 0.66),
     "sigmoid": (1.9, 1.55),
     "NWJ": (-2.9, 2.14),
     "ReMINE, lam 1": (-1.55, 3.0),
@@ -37,15 +39,9 @@ def figure(
     curves = {curve.key: curve for curve in plans["main"].curves}
     for axes, keys in zip(panels[1], SHOWN, strict=True):
         tables.append(_errors(axes, [curves[key] for key in keys], records, plans["main"].batch))
-    panels[1, 0].set(ylabel="estimate - truth (nats)", title="The paper's losses at batch 64")
-    panels[1, 1].set(title="Later losses at batch 64")
+    panels[1, 0].set(ylabel="estimate − truth (nats)", title="The paper's losses at batch 64")
+    panels[1, 1].set(ylabel="", title="Later losses at batch 64")
     return drawn, pd.concat(tables, ignore_index=True)
-
-
-def _look(curve: Curve) -> dict[str, object]:
-    """Hue by family; solid where something was added to hold the offset, dashed where not."""
-    dashed = curve.loss in PALETTE or curve.key in ("fdime-hd", "dcl")
-    return {"color": HUES[family(curve.loss)], "ls": (0, (4, 1.5)) if dashed else "-", "lw": 1.0 if dashed else 1.6}
 
 
 def _costs(axes: Axes) -> pd.DataFrame:
@@ -64,34 +60,32 @@ def _costs(axes: Axes) -> pd.DataFrame:
 
 
 def _survivors(axes: Axes, curves: Sequence[Curve], records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
-    alive = {curve.label: [survives(record) for record in records[f"survival/{curve.key}"]] for curve in curves}
-    for row, curve in enumerate(curves):
-        some, seeds = int(sum(alive[curve.label])), len(alive[curve.label])
-        axes.barh(row, some, color=HUES[family(curve.loss)], height=0.6)
-        axes.barh(row, seeds - some, left=some, color="white", edgecolor=MARGINAL, lw=0.6, height=0.6)
-        axes.text(seeds + 0.4, row, f"{some}", va="center", fontsize=7)
-    axes.set_yticks(range(len(curves)), [curve.label for curve in curves])
+    names, groups = [curve.label for curve in curves], [records[f"survival/{curve.key}"] for curve in curves]
+    seeds, some = len(groups[0]), [sum(map(survives, group)) for group in groups]
+    axes.barh(names, seeds, color="white", edgecolor=MARGINAL, lw=0.6, height=0.6)
+    axes.barh(names, some, color=[HUES[family(curve.loss)] for curve in curves], height=0.6)
+    axes.bar_label(axes.containers[0], labels=list(map(str, some)), padding=3, fontsize=7)  # type: ignore[arg-type]
     axes.set(ylim=(len(curves) - 0.5, -0.5), xlim=(0, seeds + 2), xlabel=f"of {seeds} seeds", title="Who survives batch 32")
-    return pd.DataFrame({"panel": "survivors", "curve": list(alive), "y": [sum(values) for values in alive.values()]})
+    return pd.DataFrame({"panel": "survivors", "curve": names, "y": some})
 
 
 def _errors(axes: Axes, curves: Sequence[Curve], records: Mapping[str, Sequence[Record]], batch: int) -> pd.DataFrame:
-    tables = []
-    for curve in curves:
-        every = np.array([bias(record) for record in records[curve.key]])
-        truth, mean = staircase(records[curve.key][0])[1][:, 0], every.mean(axis=0)
-        axes.plot(truth, np.minimum(mean, TOP), marker="o", ms=3, label=curve.label, clip_on=False, **_look(curve))  # type: ignore[arg-type]
-        axes.vlines(
-            truth, np.minimum(every.min(axis=0), TOP), np.minimum(every.max(axis=0), TOP), color=HUES[family(curve.loss)], lw=0.6
-        )
-        tables.append(
-            pd.DataFrame(
-                {"panel": "error", "curve": curve.key, "x": truth, "y": mean, "low": every.min(axis=0), "high": every.max(axis=0)}
-            )
-        )
-    quoted = np.array([offsets.quoted_ceiling(mi, batch) - mi for mi in truth])
-    axes.plot(truth, quoted, color=JOINT, lw=0.8, ls=":")
+    """Mean over seeds at every level, with their range; solid where something was added to hold the offset, dashed where not."""
+    truth = staircase(records[curves[0].key][0])[1][:, 0]
+    every = [(curve.label, seed, record) for curve in curves for seed, record in enumerate(records[curve.key])]
+    rows = [pd.DataFrame({"panel": "error", "curve": name, "seed": seed, "x": truth, "y": bias(r)}) for name, seed, r in every]
+    table = pd.concat(rows, ignore_index=True)
+    plain = {curve.label: curve.loss in PALETTE or curve.key in ("fdime-hd", "dcl") for curve in curves}
+    look: dict[str, Any] = {
+        "palette": {curve.label: HUES[family(curve.loss)] for curve in curves},
+        "dashes": {label: (4, 1.5) if dashed else "" for label, dashed in plain.items()},
+        "sizes": {label: 1.0 if dashed else 1.6 for label, dashed in plain.items()},
+    }
+    seeds: dict[str, Any] = {"errorbar": ("pi", 100), "err_style": "bars", "err_kws": {"elinewidth": 0.6}, "markers": True}
+    drawn = table.assign(y=table.y.clip(upper=TOP))
+    sns.lineplot(drawn, x="x", y="y", hue="curve", style="curve", size="curve", ms=5, clip_on=False, ax=axes, **look, **seeds)
+    axes.plot(truth, [offsets.quoted_ceiling(mi, batch) - mi for mi in truth], color=JOINT, lw=0.8, ls=":")
     axes.axhline(0, color=TRUTH, ls=":", lw=1.2)
     axes.set(xlabel="true MI (nats)", xticks=truth, ylim=(-12, TOP))
-    axes.legend(loc="lower left", ncols=2)
-    return pd.concat(tables)
+    axes.legend(loc="lower left", ncols=2, title=None)
+    return table

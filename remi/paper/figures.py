@@ -86,6 +86,11 @@ def stamp(plan: Plan, records: Records) -> str:
     return f"Profile {plan.profile}, {plan.seeds} seed{'s' * (plan.seeds > 1)}, {', '.join(devices)}."
 
 
+def moved(others: Records, to: str) -> dict[str, Sequence[Record]]:
+    """The groups of `experiments.moved` that take the place of the figure's own, as "batch 48/mine" that of "mine"."""
+    return {key.removeprefix(f"{to}/"): group for key, group in others.items() if key.startswith(f"{to}/")}
+
+
 # ---- Figs. 1 to 5: the one-hot problem ---------------------------------------------------------------------------------
 
 
@@ -273,7 +278,7 @@ def stacked(
 
 CONTROLS = (
     Curve("mine", "MINE", "mine"),
-    Curve("stratified/mine", "MINE, 2 diagonal pairs", "mine"),
+    Curve("stratified/mine", "MINE, no misses", "mine"),
     Curve("nwj", "NWJ", "nwj"),
     Curve("small-steps/nwj", "NWJ, steps of 0.03", "nwj"),
 )
@@ -340,29 +345,35 @@ LARGEST = 30.0  # nats: where the axis of errors ends; what lies beyond is drawn
 
 
 def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
-    """Every loss on the staircase with its twin and what else was tried: the estimate, its bias, its error; bands: all seeds.
-
-    Below, later losses: estimate and error, and the error of ReMINE in grey.
-    """
+    """Every loss on the staircase with its twin and what else was tried: the estimate, its bias, its error."""
     steps = np.arange(0, total := plan.steps_per_level * len(plan.problem.levels), max(1, total // 50))
-    keys = {(key.format(loss)): (loss, look[0]) for loss in PALETTE for key, look in TREATMENTS.items()}
-    keys |= {f"later/{curve.key}": (curve.key, "later") for curve in LATER}
+    curves = {key: (group, "estimate") for key, group in records.items()} | {"js-as-published": (records["js"], "objective")}
     rows = []
-    for key, group in records.items():
+    for key, (group, column) in curves.items():
         for seed, record in enumerate(group):
-            own = dict(zip(("curve", "seed", "loss", "treatment"), (key, seed, *keys[key]), strict=True))
-            rows.append(
-                pd.DataFrame({**own, "step": steps, "estimate": smooth(trace(record, "estimate"), plan.smoothing)[steps]})
-            )
-            errors = level_errors(record)
-            at_levels = {"level": plan.problem.levels, "bias": errors.mean(1), "error": np.sqrt(np.square(errors).mean(1))}
-            rows.append(pd.DataFrame({**own, **at_levels}))
+            values = smooth(trace(record, column), plan.smoothing)[steps]
+            rows.append(pd.DataFrame({"curve": key, "seed": seed, "step": steps, "estimate": values}))
+            if key in records:
+                errors = level_errors(record)
+                at_levels = {"level": plan.problem.levels, "bias": errors.mean(1), "error": np.sqrt(np.square(errors).mean(1))}
+                rows.append(pd.DataFrame({"curve": key, "seed": seed, **at_levels}))
     table = pd.concat(rows, ignore_index=True)
-    within = table.assign(error=table.error.clip(upper=LARGEST))
-    objectives = [smooth(trace(record, "objective"), plan.smoothing)[steps] for record in records["js"]]
-    own = {"curve": "js-as-published", "step": steps}
-    published = pd.concat([pd.DataFrame({**own, "seed": seed, "estimate": values}) for seed, values in enumerate(objectives)])
-    figure, above, below = divided(5.0, 2.7)
+    return staircase(plan, table), pd.concat([table, levels(records)], ignore_index=True)
+
+
+def staircase(plan: GaussianPlan, table: pd.DataFrame) -> Figure:
+    """Fig. 7 from its table: a column per loss; lines are means over seeds, bands all seeds.
+
+    Below, the later losses that the table has: estimate and error, and the error of ReMINE in grey.
+    """
+    names = {key.format(loss): (loss, look[0]) for loss in PALETTE for key, look in TREATMENTS.items()}
+    table = table.assign(error=table.error.clip(upper=LARGEST), **{
+        name: [names.get(key, ("", ""))[k] for key in table.curve] for k, name in enumerate(("loss", "treatment"))
+    })  # fmt: skip
+    others = [curve for curve in LATER if f"later/{curve.key}" in set(table.curve)]
+    figure, above, below = divided(5.0, 2.7) if others else (alone := Figure(figsize=(7.0, 5.0)), alone, alone)
+    steps = np.arange(0, total := plan.steps_per_level * len(plan.problem.levels), max(1, total // 50))
+    truth = [plan.problem.true_mi(int(step)) for step in steps]
     panels = above.subplots(3, len(PALETTE), sharex="row", sharey="row")
     looks = list(zip(*TREATMENTS.values(), strict=True))
     dashes, marks, widths = (dict(zip(looks[0], look, strict=True)) for look in looks[1:])
@@ -371,13 +382,13 @@ def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]
         (("step", "estimate", "step"), ("level", "bias", ""), ("level", "error", "truth (nats)"))
     ):
         for axes, loss in zip(panels[row], PALETTE, strict=True):
-            drawn = within[within.loss == loss].dropna(subset=y)
             look = {"dashes": dashes, "sizes": widths, "color": PALETTE[loss], "markers": marks if row else False, **MARK}
+            drawn = table[table.loss == loss].dropna(subset=y)
             sns.lineplot(drawn, x=x, y=y, style="treatment", size="treatment", ax=axes, **look, **seeds)
             axes.set(xlabel=under, ylabel="")
         panels[row, 0].set_ylabel(f"{y} (nats)".replace("error", "rms error"))
+    published = table[table.curve == "js-as-published"]
     sns.lineplot(published, x="step", y="estimate", color=JOINT, ax=panels[0, -1], **seeds)
-    truth = [plan.problem.true_mi(int(step)) for step in steps]
     for axes, loss in zip(panels.T, PALETTE, strict=True):
         axes[0].plot(steps, truth, color=TRUTH, lw=1, drawstyle="steps-post", ls=":")
         axes[0].set(title=LABELS[loss], ylim=(-2.5, 12), xticks=(0, total))
@@ -393,20 +404,22 @@ def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]
         for name, dash, mark, width in TREATMENTS.values()
     ]
     above.legend(handles=handles, loc="outside upper center", ncols=5)
-    panels = below.subplots(2, len(LATER), sharex="row", sharey="row")
-    for axes, curve in zip(panels.T, LATER, strict=True):
-        own = within[within.curve == f"later/{curve.key}"]
+    if not others:
+        return figure
+    panels = below.subplots(2, len(others), sharex="row", sharey="row")
+    for axes, curve in zip(panels.T, others, strict=True):
+        own = table[table.curve == f"later/{curve.key}"]
         for panel, x, y in zip(axes, ("step", "level"), ("estimate", "error"), strict=True):
             sns.lineplot(own.dropna(subset=y), x=x, y=y, ax=panel, color=HUES[family(curve.loss)], **seeds)
             panel.set(ylabel="", facecolor=OURS, xlabel=("step" if x == "step" else "truth (nats)"))
-        twin = within[within.curve == "remine"].dropna(subset="error")
+        twin = table[table.curve == "remine"].dropna(subset="error")
         sns.lineplot(twin, x="level", y="error", ax=axes[1], color=JOINT, lw=0.8, ls=":", **seeds)
         axes[0].plot(steps, truth, color=TRUTH, lw=1, drawstyle="steps-post", ls=":")
         axes[0].set(title=curve.label, ylim=(-2.5, 12), xticks=(0, total))
         axes[1].set(yscale="log", ylim=(0.1, LARGEST * 1.3), xticks=plan.problem.levels)
     panels[0, 0].set_ylabel("estimate (nats)")
     panels[1, 0].set_ylabel("rms error (nats)")
-    return figure, pd.concat([table.drop(columns=["loss", "treatment"]), published, levels(records)], ignore_index=True)
+    return figure
 
 
 # ---- Table 2 ------------------------------------------------------------------------------------------------------------

@@ -166,48 +166,29 @@ def table2_tex(summary: pd.DataFrame, profile: str = "quick") -> str:
 
 def table2_image(summary: pd.DataFrame, profile: str = "quick") -> Figure:
     """Table 2 as an image, 7.2 in wide."""
-    blocks = layout(summary)
     note = textwrap.wrap(caption(summary, profile), 142)
-    width, line, size = 7.2, 0.185, 8.0
-    lines = 2 + sum(1.35 + len(block.rows) for block in blocks)
-    height = 0.25 + line * lines + 0.145 * len(note)
-    figure = Figure(figsize=(width, height), facecolor="white")
+    lines: list[Sequence[Cell]] = [[Cell(text, "head") for text in HEADER]]
+    for block in layout(summary):
+        lines.append([Cell(block.title, "head"), *[Cell("", "head")] * 5])
+        lines += [[Cell(row.label), *row.cells, Cell(row.lam)] for row in block.rows]
+    high, table, margin = 0.25 + 0.185 * len(lines) + 0.145 * len(note), 0.185 * len(lines), 0.08
+    figure = Figure(figsize=(7.2, high), facecolor="white")
     figure.set_layout_engine("none")  # whatever the style says: every text has its place
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    places = (0.1, 2.25, 3.6, 4.85, 6.05, 6.93)
-
-    def write(x: float, y: float, text: str, **style: Any) -> None:
-        defaults: dict[str, Any] = {"fontsize": size, "va": "center", "ha": "center"}
-        axes.text(x, y, text, **(defaults | style))
-
-    def rule(y: float, left: float = 0.08, right: float = width - 0.08, weight: float = 0.5) -> None:
-        axes.plot([left, right], [y, y], color="black", linewidth=weight, clip_on=False)
-
-    y = 0.1
-    rule(y, weight=1.0)
-    y += line * 0.6
-    for left, right, text in ((1, 2, "MI estimation (nats)"), (3, 4, "Test accuracy")):
-        write((places[left] + places[right]) / 2, y, text)
-        rule(y + line / 2, places[left] - 0.55, places[right] + 0.55)
-    y += line * 1.05
-    for x, text in zip(places, ("Loss", "Original", "Regularized", "Original", "Regularized", "λ"), strict=True):
-        write(x, y, text, ha="left" if x == places[0] else "center")
-    y += line * 0.6
-    for block in blocks:
-        rule(y)
-        y += line * 0.7
-        write(places[0], y, block.title, ha="left", style="italic")
-        for row in block.rows:
-            y += line
-            write(places[0], y, row.label, ha="left")
-            for x, cell in zip(places[1:], row.cells, strict=False):
-                styles = {"bold": {"fontweight": "bold"}, "blue": {"color": BLUE}}
-                write(x, y, cell.text + BLUE_MARK * (cell.emphasis == "blue"), **styles.get(cell.emphasis, {}))
-            write(places[-1], y, row.lam)
-        y += line * 0.65
-    rule(y, weight=1.0)
-    write(places[0], y + 0.08, "\n".join(note), ha="left", va="top", fontsize=6.5, linespacing=1.3)
+    grid = axes.table(
+        [[cell.text + BLUE_MARK * (cell.emphasis == "blue") for cell in line] for line in lines],
+        colWidths=(0.22, 0.18, 0.18, 0.17, 0.19, 0.06), cellLoc="left", edges="T",
+        bbox=(0.01, 1 - (table + margin) / high, 0.98, table / high),
+    )  # fmt: skip
+    grid.auto_set_font_size(False)
+    styles = {"head": {"fontstyle": "italic"}, "bold": {"fontweight": "bold"}, "blue": {"color": BLUE}}
+    for (row, column), box in grid.get_celld().items():
+        emphasis = lines[row][column].emphasis
+        box.set_text_props(fontsize=8, **styles.get(emphasis, {}))
+        box.visible_edges = "T" * (emphasis == "head") + "B" * (row == len(lines) - 1)
+        box.PAD = 0.02
+    axes.text(0.015, 1 - (table + 2 * margin) / high, "\n".join(note), va="top", fontsize=6.5, linespacing=1.3)
     return figure
 
 

@@ -133,10 +133,10 @@ def test_the_picture_shows_every_curve_and_is_drawn_alike_twice():
     (figure, table), (_, again) = (beyond.figure(plans, found) for _ in range(2))
     assert table.equals(again)
     drawn = table[table.panel == "error"]
-    assert set(drawn.curve) == {curve.key for curve in plans["main"].curves}
-    assert drawn[drawn.curve == "dcl"].y.to_numpy() == pytest.approx(30, abs=0.1)
-    assert drawn[drawn.curve == "nwj"].y.isna().sum() >= 2
-    assert (drawn.low.fillna(0) <= drawn.high.fillna(0)).all()
+    assert set(drawn.curve) == {curve.label for curve in plans["main"].curves}
+    assert drawn.groupby("curve").seed.nunique().eq(SEEDS).all()
+    assert drawn[drawn.curve == "DCL"].y.to_numpy() == pytest.approx(30, abs=0.1)
+    assert drawn[drawn.curve == "NWJ"].y.isna().sum() >= 2
     survivors = table[table.panel == "survivors"].set_index("curve").y
     assert (survivors["ReMINE"], survivors["MINE"]) == (SEEDS, 0)
     assert set(table[table.panel == "cost"].curve) == set(beyond.COSTS) <= set(offsets.HOLDERS)
