@@ -4,7 +4,6 @@ import math
 
 import pytest
 from matplotlib.colors import same_color
-from matplotlib.text import Text
 from test_table2 import synthetic_groups
 
 from remi.paper import table1, table2, typeset
@@ -76,10 +75,16 @@ def test_a_cell_that_still_learns_is_marked_and_its_pair_not_compared(full):
     assert "…: still learning" in typeset.caption(full)
 
 
+def shown(figure):
+    """Every text of the image: of the cells, and the note."""
+    (table,) = figure.axes[0].tables
+    return [*(cell.get_text() for cell in table.get_celld().values() if cell.get_text().get_text()), *figure.axes[0].texts]
+
+
 def test_renderings_say_the_same(full):
     markdown, tex = typeset.table2_markdown(full), typeset.table2_tex(full)
     figure = typeset.table2_image(full, profile="desk")
-    texts = figure.axes[0].findobj(Text)
+    texts = shown(figure)
     cells = [cell for block in typeset.layout(full) for row in block.rows for cell in row.cells]
     for mark, in_markdown, in_tex, in_figure in (
         ("bold", markdown.count("**") / 2 - 4, tex.count(r"\textbf"), [t for t in texts if t.get_fontweight() == "bold"]),
@@ -105,7 +110,7 @@ def test_image_has_the_column_width_and_nothing_leaves_it(full):
     assert figure.get_figwidth() == 7.2
     figure.draw_without_rendering()
     canvas = figure.bbox
-    for text in (text for text in figure.axes[0].findobj(Text) if text.get_text()):
+    for text in shown(figure):
         box = text.get_window_extent()
         assert canvas.x0 <= box.x0 < box.x1 <= canvas.x1
         assert canvas.y0 <= box.y0 < box.y1 <= canvas.y1
