@@ -307,7 +307,7 @@ PLANS: dict[str, Callable[[str], dict[str, Plan]]] = {
     "derivation3": derivation3,
     "derivation4": derivation,
     "derivation5": derivation5,
-    "derivation6": table2,
+    "derivation6": derivation,
     "beyond": beyond,
     "remedies": remedies,
 }
