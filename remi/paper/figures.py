@@ -205,7 +205,7 @@ OURS = "#F1F1F1"  # behind what is not in the paper
 def divided(paper: float, ours: float) -> tuple[Figure, SubFigure, SubFigure]:
     """A figure with the paper's losses above and, on grey, later ones in the same setting below; heights in inches."""
     figure = Figure(figsize=(7.0, paper + ours))
-    above, below = figure.subfigures(2, 1, height_ratios=(paper, ours))
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=(paper, ours)))
     below.set_facecolor(OURS)
     below.suptitle("Ours, not in the paper: later losses in the same setting", x=0.01, ha="left", fontsize=8, weight="bold")
     return figure, above, below

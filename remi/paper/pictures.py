@@ -280,8 +280,8 @@ def derivation6(summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     panels = figure.subplots(2, len(blocks) // 2, sharey=True, squeeze=False)
     losses = list(estimators.BOUNDS)
     for axes, (key, block) in zip(panels.flat, blocks, strict=True):
-        for cell in block.itertuples():
-            loss, twin = str(cell.loss), cell.variant == "regularized"
+        for _, cell in block.iterrows():
+            loss, twin = str(cell.loss), bool(cell.variant == "regularized")
             y = losses.index(loss) + (0.14 if twin else -0.28)
             bar = losses.index(loss) - 0.4, losses.index(loss) + 0.4
             axes.plot([cell.closed_form] * 2, bar, color=PALETTE[loss], lw=5, alpha=0.2, solid_capstyle="butt")

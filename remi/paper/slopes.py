@@ -123,4 +123,4 @@ def _course(axes: Axes, cells: pd.DataFrame, measure: str, place: int) -> None:
     x = cells.lam.to_numpy() * 10 ** ((place - 2.5) * 0.035)  # beside each other, so that intervals do not hide
     axes.plot(x, cells[f"{measure}_mean"], color=PALETTE[loss], lw=1.4, alpha=1 if settled.all() else 0.35)
     for at, (_, cell), done in zip(x, cells.iterrows(), settled, strict=True):
-        mark(axes, at, cell[f"{measure}_mean"], loss, filled=done, yerr=cell[f"{measure}_ci95"])
+        mark(axes, at, cell[f"{measure}_mean"], loss, filled=bool(done), yerr=cell[f"{measure}_ci95"])

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from remi.losses import BOUNDS, LABELS, estimators
 from remi.paper.table1 import NOTHING
@@ -179,7 +180,7 @@ def table2_image(summary: pd.DataFrame, profile: str = "quick") -> Figure:
     grid = axes.table(
         [[cell.text + BLUE_MARK * (cell.emphasis == "blue") for cell in line] for line in lines],
         colWidths=(0.22, 0.18, 0.18, 0.17, 0.19, 0.06), cellLoc="left", edges="T",
-        bbox=(0.01, 1 - (table + margin) / high, 0.98, table / high),
+        bbox=Bbox.from_bounds(0.01, 1 - (table + margin) / high, 0.98, table / high),
     )  # fmt: skip
     grid.auto_set_font_size(False)
     styles = {"head": {"fontstyle": "italic"}, "bold": {"fontweight": "bold"}, "blue": {"color": BLUE}}
