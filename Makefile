@@ -1,9 +1,12 @@
 PYTHON ?= python3
 PROFILE ?= quick
+FIGURES ?=
 
 BIN := .venv/bin
 REMI := $(BIN)/python -m remi
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+NOTEBOOKS = $(if $(FIGURES),$(foreach name,$(FIGURES) 00 tutorial,$(wildcard notebooks/$(name)_*.ipynb notebooks/$(name)[0-9]_*.ipynb)),notebooks)
+AT_ONCE := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help paper test lab site verify bench notebooks readme scoreboard lock audit clean distclean
@@ -11,16 +14,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 help:  ## list the targets
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-paper: .venv/.ready  ## every figure, table and verdict; PROFILE=quick (default), desk or paper
-	$(REMI) paper --profile $(PROFILE) $(if $(FORCE),--force)
+paper: .venv/.ready  ## every figure, table and verdict; PROFILE=quick (default), desk or paper; FIGURES="fig1 fig7" for some
+	$(REMI) paper --profile $(PROFILE) $(if $(FORCE),--force) $(FIGURES)
 
-test: .venv/.ready  ## lint, types, tests, and every notebook against its stored outputs
+test: .venv/.ready  ## lint, types, tests, and every notebook against its stored outputs; FIGURES as above
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(REMI) sweep all --profile quick
-	$(BIN)/pytest
-	$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout=3600 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+	$(foreach name,$(or $(FIGURES),all),$(REMI) sweep $(name) --profile quick &&) true
+	$(BIN)/pytest $(AT_ONCE)
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(AT_ONCE) --nbval --nbval-current-env --nbval-cell-timeout=3600 --nbval-sanitize-with tests/nbval_sanitize.cfg $(NOTEBOOKS)
 
 lab: .venv/.ready  ## JupyterLab in the project's environment, with notebooks/00_start_here.ipynb open
 	$(BIN)/jupyter-lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
