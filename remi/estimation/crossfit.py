@@ -11,7 +11,20 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from remi.estimation.limits import limits, spread
-from remi.estimation.mixture import OFFSET, ROUNDING, Mean, Mixture, Part, alone, fit, mixture, read_part, weigh
+from remi.estimation.mixture import (
+    OFFSET,
+    ROUNDING,
+    Mean,
+    Mixture,
+    Part,
+    alone,
+    densities,
+    fit,
+    mixture,
+    read_part,
+    together,
+    weigh,
+)
 from remi.estimation.plan import Plan
 from remi.estimation.questions import BLOCK, LOOK_BLOCK, Question
 from remi.estimation.ratios import QuadraticCritic, RatioCritic
@@ -30,54 +43,55 @@ SHARES, SLOWEST = (2, 4), math.sqrt(2)  # of the rows; what halving them makes o
 GROUPS = 10  # parts of the held-out rows that the jackknife leaves out in turn
 
 
-# ---- What a stack of critics reads on its validation rows -------------------------------------------------------------
+# ---- What critics read on their validation rows -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a stack of critics reads on its validation rows."""
+    """What the critics of each fold, averaged, read on its validation rows."""
 
-    value: Tensor  # (runs,)
-    normalizer: Tensor  # (runs,)
-    rows: Tensor  # (runs, n) what each row adds: the mean is the value
-    plan: Plan
-
-    @property
-    def shared(self) -> Tensor:
-        """(runs,) mean value of the fold's critics: its restarts watch different rows, and are judged together."""
-        return self._over_folds(self.value.unsqueeze(-1)).mean(-1).repeat(self.plan.restarts)
+    value: Tensor  # (folds,) the bound
+    normalizer: Tensor  # (folds,)
+    rows: Tensor  # (folds, n) what each row adds to what decides: to the bound, or to the likelihood of the mixture
 
     @property
-    def error(self) -> Tensor:
-        """(runs,) standard error of the value over rows."""
-        return self.rows.std(-1) / math.sqrt(self.rows.shape[-1])
+    def judged(self) -> Tensor:
+        """(folds,) what decides."""
+        return self.rows.mean(-1)
 
     def surpasses(self, best: "Look", doubt: float) -> Tensor:
-        """(runs,) True where the value is higher by more than so many standard errors."""
-        gained = self._over_folds(self.rows - best.rows)
-        error = (gained.std(-1) / math.sqrt(gained.shape[-1])).repeat(self.plan.restarts)
-        return gained.mean(-1).repeat(self.plan.restarts) > doubt * error + ROUNDING
+        """(folds,) True where it is higher by more than so many standard errors."""
+        return self.judged - best.judged > doubt * error(self.rows - best.rows) + ROUNDING
 
     def where(self, mask: Tensor, other: "Look") -> "Look":
-        """This look where `mask` (runs,) says so, the other elsewhere."""
+        """This look where `mask` (folds,) says so, the other elsewhere."""
         value = torch.where(mask, self.value, other.value)
         normalizer = torch.where(mask, self.normalizer, other.normalizer)
-        return Look(value, normalizer, torch.where(mask.unsqueeze(-1), self.rows, other.rows), self.plan)
+        return Look(value, normalizer, torch.where(mask.unsqueeze(-1), self.rows, other.rows))
 
-    def _over_folds(self, values: Tensor) -> Tensor:
-        """(runs, n) -> (folds, restarts * n)."""
-        return values.unflatten(0, (self.plan.restarts, self.plan.folds)).transpose(0, 1).flatten(1)
+
+def error(rows: Tensor) -> Tensor:
+    """Standard error (folds,) of the mean over rows (folds, n)."""
+    return rows.std(-1) / math.sqrt(rows.shape[-1])
 
 
 @torch.no_grad()
-def look(question: Question, network: nn.Module, splits: Sequence[Split], plan: Plan) -> Look:
-    """The validation rows, within the limits of the training rows; the offset is the critic's own."""
-    scores = question.score(network, *(part.validation for part in splits), block=LOOK_BLOCK)
-    within = limits(question, network, [part.train for part in splits], plan)
-    scores = within._replace(offset=torch.zeros_like(within.offset)).apply(scores)
-    reading = plan.report(scores)
+def look(question: Question, critic: Mean, splits: Sequence[Split], plan: Plan, others: Tensor | None = None) -> Look:
+    """The validation rows, within the limits of some training rows.
+
+    With densities of the validation rows under other ratios, `others` (parts, folds, n), what decides is the likelihood of
+    the mixture: training may end where critics still learn, but nothing that a closed form does not say.
+    """
+    within = limits(question, critic, [spread(part.train, BLOCK) for part in splits], plan)
+    validation = [part.validation for part in splits]
+    scores = question.score(critic, *validation, block=LOOK_BLOCK)
+    reading = plan.report(within._replace(offset=torch.zeros_like(within.offset)).apply(scores))
     value = torch.where(reading.estimate.isfinite(), reading.estimate, -torch.inf)
-    return Look(value, reading.normalizer, scores.joint + (value - scores.joint_mean()).unsqueeze(-1), plan)
+    rows = scores.joint + (value - scores.joint_mean()).unsqueeze(-1)
+    if others is not None:
+        own, _ = densities(question, [Part(critic, within)], validation, plan)
+        rows = together(torch.cat([others, own]))[1]
+    return Look(value, reading.normalizer, rows)
 
 
 # ---- Training -----------------------------------------------------------------------------------------------------------
@@ -97,13 +111,14 @@ def train(question: Question, network: nn.Module, splits: Sequence[Split], plan:
 
     A critic of the caller's stands alone.
     """
-    history = descend(question, network, [part.repeated(plan.restarts) for part in splits], plan)
-    mean, rows, rest = Mean(network, plan.restarts), [part.train for part in splits], [part.rest for part in splits]
-    learned = Part(mean, limits(question, mean, rows, plan))
+    critic, rows, validation = Mean(network, plan.restarts), [part.train for part in splits], [part.validation for part in splits]
     if not isinstance(network, QuadraticCritic | RatioCritic):
-        return Trained(alone(learned, question, [part.validation for part in splits], plan), [], history)
-    parts = [*fit(question, rows, plan), learned]
-    weights, raised = weigh(question, parts, [part.validation for part in splits], plan)
+        history = descend(question, critic, splits, plan)
+        return Trained(alone(Part(critic, limits(question, critic, rows, plan)), question, validation, plan), [], history)
+    closed = fit(question, rows, plan)
+    history = descend(question, critic, splits, plan, densities(question, closed, validation, plan)[0])
+    learned, rest = Part(critic, limits(question, critic, rows, plan)), [part.rest for part in splits]
+    weights, raised = weigh(question, [*closed, learned], validation, plan)
     whole = mixture([*fit(question, rest, plan), learned], weights, raised, plan)
     least, columns = min(part.shape[1] for part in rest), sum(sample.shape[1] for sample in question.samples)
     shares = [share for share in SHARES if least >= share * FEWEST_PER_COLUMN * columns and not bool(whole.idle.all())]
@@ -113,27 +128,29 @@ def train(question: Question, network: nn.Module, splits: Sequence[Split], plan:
     return Trained(whole, fewer, history)
 
 
-def descend(question: Question, network: nn.Module, splits: Sequence[Split], plan: Plan) -> dict[str, np.ndarray[Any, Any]]:
-    """Train all critics as one stack; each keeps the parameters of its fold's best look at the validation rows.
+def descend(
+    question: Question, critic: Mean, splits: Sequence[Split], plan: Plan, others: Tensor | None = None
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Train all critics as one stack; those of a fold keep the parameters of its best look at the validation rows.
 
     Returns:
         The history of an `Estimate`.
     """
-    device = splits[0].train.device
+    network, device = critic.network, splits[0].train.device
     generators = [torch.Generator().manual_seed(plan.seed * 10_007 + run + 1) for run in range(plan.runs)]
-    runs = torch.arange(plan.runs, device=device).unsqueeze(-1)
+    runs, train = torch.arange(plan.runs, device=device).unsqueeze(-1), [part.train.repeat(plan.restarts, 1) for part in splits]
 
     def score(*positions: Tensor) -> Scores:
-        return question.score(network, *(part.train[runs, at] for part, at in zip(splits, positions, strict=True)))
+        return question.score(network, *(part[runs, at] for part, at in zip(train, positions, strict=True)))
 
     if isinstance(network, QuadraticCritic | RatioCritic):
         starts = (
             generators if device.type == "cpu" else [torch.Generator(device).manual_seed(g.initial_seed()) for g in generators]
         )
         network.begin(starts)
-        _choose_start(question, network, splits, plan)
+        _choose_start(question, critic, splits, plan)
     network.eval()
-    best = look(question, network, splits, plan)
+    best = look(question, critic, splits, plan, others)
     loop = Loop(network, score, plan.read, Adam(plan.lr), runs=plan.runs, steps=max(1, plan.steps))
     state = [loop.parameters.values, *(buffer for buffer in network.buffers() if buffer.is_floating_point())]
 
@@ -142,7 +159,7 @@ def descend(question: Question, network: nn.Module, splits: Sequence[Split], pla
             place.copy_(value)
 
     kept, average = [part.clone() for part in state], [part.clone() for part in state]
-    best_step, moved_at = (torch.zeros(plan.runs, dtype=torch.long, device=device) for _ in range(2))
+    best_step, moved_at = (torch.zeros(plan.folds, dtype=torch.long, device=device) for _ in range(2))
     steps, looks = [0], [best]
     with tqdm(total=plan.steps, desc="training critics", unit="step", disable=None, leave=False, delay=PATIENT) as bar:
         while steps[-1] < plan.steps:
@@ -155,16 +172,17 @@ def descend(question: Question, network: nn.Module, splits: Sequence[Split], pla
             latest = [part.clone() for part in state]
             average = [AVERAGE * old + (1 - AVERAGE) * now for old, now in zip(average, latest, strict=True)]
             put(average)
-            looks.append(look(question, network, splits, plan))
+            looks.append(look(question, critic, splits, plan, others))
             steps.append(steps[-1] + chunk)
             better = looks[-1].surpasses(best, question.doubt)
-            progress = looks[-1].shared > best.shared + TOLERANCE * best.error
+            progress = looks[-1].judged > best.judged + TOLERANCE * error(best.rows)
+            these = better.repeat(plan.restarts)
             for keep, now in zip(kept, average, strict=True):
-                keep[better] = now[better]
+                keep[these] = now[these]
             best = looks[-1].where(better, best)
             best_step = torch.where(better, steps[-1], best_step)
             moved_at = torch.where(progress & better, steps[-1], moved_at)
-            if bool(((steps[-1] - moved_at >= PATIENCE * LOOK_EVERY) | ~loop.alive).all()):
+            if bool((steps[-1] - moved_at >= PATIENCE * LOOK_EVERY).all()) or not bool(loop.alive.any()):
                 break
             put(latest)
     put(kept)
@@ -179,28 +197,29 @@ def descend(question: Question, network: nn.Module, splits: Sequence[Split], pla
 
 
 @torch.no_grad()
-def _choose_start(question: Question, network: QuadraticCritic | RatioCritic, splits: Sequence[Split], plan: Plan) -> None:
-    """Give each run the candidate that reads best on its validation rows, T = 0 among them."""
-    rows, offset = [part.train for part in splits], OFFSET.get(plan.family, 0.0)
-    folds = [question.starts(*(part[fold] for part in rows)) for fold in range(plan.folds)] * plan.restarts
-    network.shift(torch.full((plan.runs,), offset, device=rows[0].device))
-    best = look(question, network, splits, plan).shared
-    chosen, shifts = torch.zeros_like(best, dtype=torch.long), torch.zeros_like(best)
-    for index, stacked in enumerate(zip(*folds, strict=True), 1):
-        for form, values in zip(network.forms(), zip(*stacked, strict=True), strict=True):
-            form.copy_(torch.stack(values))
-        normalise = offset - question.score(network, *(spread(part, BLOCK) for part in rows), block=LOOK_BLOCK).log_mean_exp()
-        normalise = torch.where(normalise.isfinite(), normalise, 0.0)
-        network.shift(normalise)
-        value = look(question, network, splits, plan).shared
-        network.shift(-normalise)
-        best, chosen = torch.where(value > best, value, best), torch.where(value > best, index, chosen)
-        shifts = torch.where(chosen == index, normalise, shifts)
-    for place, form in enumerate(network.forms()):
-        options = [torch.zeros_like(form)]
-        options += [torch.stack([one[index][place] for one in folds]) for index in range(len(folds[0]))]
-        form.copy_(torch.stack(options)[chosen, torch.arange(plan.runs, device=chosen.device)])
-    network.shift(shifts)
+def _choose_start(question: Question, critic: Mean, splits: Sequence[Split], plan: Plan) -> None:
+    """Give each fold the candidate that reads best on its validation rows, T = 0 among them."""
+    network, rows, offset = critic.network, [part.train for part in splits], OFFSET.get(plan.family, 0.0)
+    assert isinstance(network, QuadraticCritic | RatioCritic)
+    folds = [question.starts(*(part[fold] for part in rows)) for fold in range(plan.folds)]
+    options = [[torch.zeros_like(form[: plan.folds]) for form in network.forms()]]
+    options += [[torch.stack(values) for values in zip(*stacked, strict=True)] for stacked in zip(*folds, strict=True)]
+
+    def put(forms: Sequence[Tensor], shift: Tensor) -> None:
+        for place, values in zip(network.forms(), forms, strict=True):
+            place.copy_(values.repeat(plan.restarts, *[1] * (values.ndim - 1)))
+        network.shift(shift.repeat(plan.restarts))
+
+    judged, shifts = [], []
+    for forms in options:
+        put(forms, torch.zeros_like(rows[0][:, 0], dtype=torch.float32))
+        normalise = offset - question.score(critic, *(spread(part, BLOCK) for part in rows), block=LOOK_BLOCK).log_mean_exp()
+        shifts.append(torch.where(normalise.isfinite(), normalise, 0.0))
+        network.shift(shifts[-1].repeat(plan.restarts))
+        judged.append(look(question, critic, splits, plan).judged)
+        network.shift(-shifts[-1].repeat(plan.restarts))
+    chosen, every = torch.stack(judged).argmax(0), torch.arange(plan.folds, device=rows[0].device)
+    put([torch.stack(form)[chosen, every] for form in zip(*options, strict=True)], torch.stack(shifts)[chosen, every])
 
 
 # ---- From critics to a number -------------------------------------------------------------------------------------------

@@ -100,8 +100,11 @@ def diagnose(
             f"dependence up to that is not excluded."
         )
     late = int((history["best_step"] >= history["step"][-1] - LOOK_EVERY).sum()) if len(history["step"]) > 1 else 0
-    if history["step"][-1] >= plan.steps and late > plan.runs / 2:
-        yield f"{late} of {plan.runs} critics were still improving at the last of {plan.steps} steps: the value may be low."
+    if history["step"][-1] >= plan.steps and late > plan.folds / 2:
+        yield (
+            f"The critics of {late} of {plan.folds} folds were still improving at the last of {plan.steps} steps: the value may "
+            f"be low."
+        )
     if gap > max(half, 0.05 * abs(value)):
         yield (
             f"The trained critics read {readings['training rows']:.3f} on their training rows and "

@@ -52,8 +52,8 @@ class Estimate:
             is shown it reaches up to what so few rows could hide among so many features, see `hidden`; it never lies wholly
             below 0.
         diagnostics: reasons for doubt, each with the number that raised it; empty when there are none.
-        history: "step" (looks,), and per critic (critics, looks) "validation", the bound on the validation rows, and
-            "normalizer", there too; "best_step", "diverged_at" (-1: never) and "fold" (critics,).
+        history: "step" (looks,), and per fold (folds, looks) "validation", what its critics' mean reads on the validation rows,
+            and "normalizer", there too; "best_step" (folds,); per critic "diverged_at" (-1: never) and "fold".
         readings: what else the same held-out scores say: other bounds, and the bound on the training rows.
         features: what was made of each column.
         settings: what was asked for.
@@ -120,7 +120,7 @@ class Estimate:
         }
 
     def plot(self) -> "Figure":
-        """The course of every critic on its validation rows, and the value with its interval.
+        """The course of the critics of every fold on its validation rows, and the value with its interval.
 
         Raises:
             ExtraError: matplotlib is not installed.
@@ -134,7 +134,7 @@ class Estimate:
         axes = figure.subplots()
         hue = HUES[family(self.settings["bound"])]
         axes.plot(self.history["step"], self.history["validation"].T, color=MARGINAL, lw=0.6)
-        axes.plot([], [], color=MARGINAL, label="one critic, validation rows")
+        axes.plot([], [], color=MARGINAL, label="one fold's critics, validation rows")
         axes.axhspan(*self.interval, color=hue, alpha=0.2, lw=0, label="95% interval")
         axes.axhline(self.value, color=hue, label=f"held-out value {self.value:z.3f}")
         axes.set(xlabel="step", ylabel=self.unit)

@@ -125,32 +125,53 @@ def fit(question: Question, rows: Sequence[Tensor], plan: Plan) -> list[Part]:
 
 
 @torch.no_grad()
-def weigh(question: Question, parts: Sequence[Part], rows: Sequence[Tensor], plan: Plan) -> tuple[Tensor, list[Tensor]]:
-    """Weights of largest likelihood on validation rows (folds, n), and what each part's offset is to be raised by.
+def densities(question: Question, parts: Sequence[Part], rows: Sequence[Tensor], plan: Plan) -> tuple[Tensor, list[Tensor]]:
+    """What each part says of the joint density of rows (folds, n) that it has not seen, over the product of the marginals.
 
-    A mixture of density ratios is a density ratio: its likelihood is the mean of T over the joint pairs. A part that is no
-    ratio on rows it has not seen, since E_Q[exp T] is above 1 there, is made one first.
+    A part that is no ratio there, since E_Q[exp T] is above 1, is made one first.
 
     Returns:
-        (1 + parts, folds) weights, T = 0 first, and (folds,) per part.
-
-    Source: Smyth and Wolpert (1999).
+        (parts, folds, n) exp T, and what each part's offset (folds,) is to be raised by.
     """
     ratios, raised = [], []
     for part in parts:
         scores = read_part(question, part, *rows, block=LOOK_BLOCK)
         raised.append(scores.log_mean_exp().clamp_min(0))
         ratios.append(scores.joint - raised[-1].unsqueeze(-1))
-    values = torch.stack([torch.zeros_like(ratios[0]), *ratios]).double().exp()  # (1 + parts, folds, n)
+    return torch.stack(ratios).double().exp(), raised
+
+
+@torch.no_grad()
+def together(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The mixture of largest likelihood of T = 0 and of parts with these densities (parts, folds, n).
+
+    A mixture of density ratios is a density ratio: its likelihood is the mean of T over the joint pairs.
+
+    Returns:
+        (1 + parts, folds) weights, T = 0 first, and T (folds, n).
+
+    Source: Smyth and Wolpert (1999).
+    """
+    values = torch.cat([torch.ones_like(values[:1]), values])
     weights = torch.full(values.shape[:2], 1 / len(values), dtype=values.dtype, device=values.device)
     for _ in range(TURNS):
         shares = weights.unsqueeze(-1) * values
         weights = (shares / shares.sum(0)).mean(-1)
-    gained = (weights.unsqueeze(-1) * values).sum(0).log()
+    return weights, (weights.unsqueeze(-1) * values).sum(0).log()
+
+
+def weigh(question: Question, parts: Sequence[Part], rows: Sequence[Tensor], plan: Plan) -> tuple[Tensor, list[Tensor]]:
+    """Weights of largest likelihood on validation rows (folds, n); T = 0 stands alone where nothing is found.
+
+    Returns:
+        (1 + parts, folds) weights, T = 0 first, and what each part's offset (folds,) is to be raised by.
+    """
+    values, raised = densities(question, parts, rows, plan)
+    weights, gained = together(values)
     found = gained.mean(-1) > SOMETHING * gained.std(-1) / math.sqrt(gained.shape[-1]) + ROUNDING
-    alone = torch.zeros_like(weights)
-    alone[0] = 1
-    return torch.where(found, weights, alone).float(), raised
+    nothing = torch.zeros_like(weights)
+    nothing[0] = 1
+    return torch.where(found, weights, nothing).float(), raised
 
 
 def mixture(parts: Sequence[Part], weights: Tensor, raised: Sequence[Tensor], plan: Plan) -> Mixture:

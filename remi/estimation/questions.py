@@ -25,7 +25,7 @@ class Question(ABC):
     doubt: float = 0.0  # standard errors by which a look must be better to count
 
     @abstractmethod
-    def score(self, network: nn.Module, *rows: Tensor, block: int = BLOCK) -> Scores:
+    def score(self, network: Any, *rows: Tensor, block: int = BLOCK) -> Scores:
         """Scores of a stack, from rows (runs, n) of each sample; a row meets at most `block` others."""
 
     @abstractmethod
@@ -157,7 +157,7 @@ class Difference(Question):
         self.samples, self.sizes = (self.p,), (len(self.p), len(self.q))
         self.doubt = 1.0  # there are few draws from Q: one row outside the others' range must decide nothing
 
-    def score(self, network: nn.Module, *rows: Tensor, block: int = BLOCK) -> Scores:
+    def score(self, network: Any, *rows: Tensor, block: int = BLOCK) -> Scores:
         """One row of marginal scores."""
         return Scores(network(self.p[rows[0]]), network(self.q[rows[1]]).unsqueeze(-2))
 
