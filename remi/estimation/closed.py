@@ -13,12 +13,11 @@ from remi.estimation.starts import shrunk_directions
 TAILS = (1, 2, 4)  # degrees of freedom of the Student-t copulas
 MOST = 20  # columns of x and y together that such a copula is fitted to
 LOOKS = 12  # iterations of its scatter
-CENTRES, CLOSE = 1500, 4  # rows that a kernel stands on; columns of x and y together in which rows have neighbours
-WIDTHS = (0.2, 0.4)  # of kernels, in standard deviations
-FINE = (0.01, 0.02, 0.04, 0.08)  # of those of a table, in shares of the rows
-NODES = 128  # of a table over two columns, a side
-ALONE = 0.05  # of the mean density, added to joint and product alike: where there are no rows, the ratio is 1
-SOME = 500  # centres whose mean density is taken
+CENTRES, CLOSE = 3000, 4  # rows that a kernel stands on; columns of x and y together in which rows have neighbours
+WIDTHS = (0.1, 0.2, 0.4)  # of kernels, in standard deviations
+FINE = (0.05, 0.1, 0.2, 0.4, 0.8)  # of those of a table over ranks, over the cube root of the rows
+NODES = 256  # of a table over two columns, a side
+ALONE = 0.005  # of a row, added everywhere to joint and product alike: where there are no rows, the ratio is 1
 
 
 class Ratio(ABC):
@@ -181,8 +180,7 @@ class Kernel(Ratio):
     def fit(cls, x: Tensor, y: Tensor, width: float) -> "Kernel":
         """Kernels on the rows, or on so many of them."""
         x, y = x[:CENTRES], y[:CENTRES]
-        means = [kernels(z[:SOME], z[-SOME:], width).mean() for z in (x, y)]
-        return cls(x, y, width, ALONE * float(means[0] * means[1]))
+        return cls(x, y, width, ALONE / len(x))
 
     def left(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Kernels over the number of centres, and their mean."""
@@ -219,7 +217,7 @@ class Grid(Ratio):
         kernel = kernel / kernel.sum(0)
         joint = kernel @ (hats(x).T @ hats(y)) @ kernel.T / len(x)
         rows, columns = joint.sum(1, keepdim=True), joint.sum(0, keepdim=True)
-        return cls(smoothed(joint, rows, columns, ALONE * float(rows.square().sum() * columns.square().sum())))
+        return cls(smoothed(joint, rows, columns, ALONE / len(x) * float(kernel.max()) ** 2))
 
     def left(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Weights of the nodes, times the table."""

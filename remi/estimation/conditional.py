@@ -126,7 +126,8 @@ def _estimate(described: Mapping[str, list[Column]], transform: str, plan: Plan,
 def _less(whole: Term, known: Term) -> Term:
     """The first term, with what the second one read taken from its numbers."""
     found = {name: value - known.found.get(name, 0.0) if name in PAIRED else value for name, value in whole.found.items()}
-    return replace(whole, found=found, added=whole.added - known.added, gained=whole.gained - known.gained)
+    more = {name: getattr(whole, name) - getattr(known, name) for name in ("added", "grown", "gained")}
+    return replace(whole, found=found, **more)
 
 
 # ---- What critics see ---------------------------------------------------------------------------------------------------

@@ -30,11 +30,12 @@ from remi.estimation.questions import BLOCK, LOOK_BLOCK, Question
 from remi.estimation.ratios import QuadraticCritic, RatioCritic
 from remi.estimation.rows import Split, batches
 from remi.losses import Scores, estimators
-from remi.training import Adam, Loop, Stream, evaluation
+from remi.training import Adam, Loop, Stream, evaluation, loop
 
 LOOK_EVERY = 50  # steps between two looks at the validation rows
 PATIENCE = 6  # looks without a value better by TOLERANCE before training ends
 TOLERANCE = 0.05  # standard errors of the value
+LONG = 400  # steps after which the others are recorded: two to three seconds that are won back in as many steps
 AVERAGE = 0.7  # weight of the past in the moving average of the parameters that a look judges
 PATIENT = 3  # seconds without a progress bar
 READ, FEWEST = 2**24, 32  # pairs of a stack that are read, as long as a row meets at least so many others
@@ -151,8 +152,8 @@ def descend(
         _choose_start(question, critic, splits, plan)
     network.eval()
     best = look(question, critic, splits, plan, others)
-    loop = Loop(network, score, plan.read, Adam(plan.lr), runs=plan.runs, steps=max(1, plan.steps))
-    state = [loop.parameters.values, *(buffer for buffer in network.buffers() if buffer.is_floating_point())]
+    training = Loop(network, score, plan.read, Adam(plan.lr), runs=plan.runs, steps=max(1, plan.steps))
+    state = [training.parameters.values, *(buffer for buffer in network.buffers() if buffer.is_floating_point())]
 
     def put(values: Sequence[Tensor]) -> None:
         for place, value in zip(state, values, strict=True):
@@ -160,13 +161,14 @@ def descend(
 
     kept, average = [part.clone() for part in state], [part.clone() for part in state]
     best_step, moved_at = (torch.zeros(plan.folds, dtype=torch.long, device=device) for _ in range(2))
-    steps, looks = [0], [best]
+    steps, looks, step = [0], [best], training.step
+    own = isinstance(network, QuadraticCritic | RatioCritic) and device.type == "cpu"
     with tqdm(total=plan.steps, desc="training critics", unit="step", disable=None, leave=False, delay=PATIENT) as bar:
         while steps[-1] < plan.steps:
             chunk = min(LOOK_EVERY, plan.steps - steps[-1])
             network.train()
             for batch in Stream(batches(splits, plan.batch), generators, chunk, chunk):
-                loop.step(*(part.to(device) for part in batch))
+                step(*(part.to(device) for part in batch))
                 bar.update()
             network.eval()
             latest = [part.clone() for part in state]
@@ -182,16 +184,17 @@ def descend(
             best = looks[-1].where(better, best)
             best_step = torch.where(better, steps[-1], best_step)
             moved_at = torch.where(progress & better, steps[-1], moved_at)
-            if bool((steps[-1] - moved_at >= PATIENCE * LOOK_EVERY).all()) or not bool(loop.alive.any()):
+            if bool((steps[-1] - moved_at >= PATIENCE * LOOK_EVERY).all()) or not bool(training.alive.any()):
                 break
             put(latest)
+            step = loop.program(training, record=True) if own and steps[-1] == LONG else step
     put(kept)
     return {
         "step": np.array(steps),
         "validation": torch.stack([one.value for one in looks], 1).cpu().numpy(),
         "normalizer": torch.stack([one.normalizer for one in looks], 1).cpu().numpy(),
         "best_step": best_step.cpu().numpy(),
-        "diverged_at": loop.diverged_at.cpu().numpy(),
+        "diverged_at": training.diverged_at.cpu().numpy(),
         "fold": np.arange(plan.runs) % plan.folds,
     }
 

@@ -48,9 +48,9 @@ class Estimate:
             form, see `crossfit.extrapolated`, and to the trained critics half of what they read more on rows that they have
             seen (Akaike, 1974), times their weight. With a critic of the caller's, the bound. Slightly negative values are legal.
         interval: nominal 95%. Its lower end is the bound less sampling error. Its upper end is above the value by sampling
-            error, and by one and a half times what the trained critics read more on rows that they have seen. Where nothing
-            is shown it reaches up to what so few rows could hide among so many features, see `hidden`; it never lies wholly
-            below 0.
+            error, by one and a half times what the trained critics read more on rows that they have seen, and once more by
+            what was added for the closed forms, since an extrapolation may be off by as much. Where nothing is shown it
+            reaches up to what so few rows could hide among so many features, see `hidden`; it never lies wholly below 0.
         diagnostics: reasons for doubt, each with the number that raised it; empty when there are none.
         history: "step" (looks,), and per fold (folds, looks) "validation", what its critics' mean reads on the validation rows,
             and "normalizer", there too; "best_step" (folds,); per critic "diverged_at" (-1: never) and "fold".
@@ -356,6 +356,7 @@ class Term:
         trained: the critics.
         found: readings of these scores.
         added: to the held-out bound, for what more rows would show.
+        grown: the part of it that closed forms would add.
         gained: what the trained critics read more on rows that they have seen, times their weight.
     """
 
@@ -363,6 +364,7 @@ class Term:
     trained: Trained
     found: Mapping[str, float]
     added: float
+    grown: float
     gained: float
 
     @property
@@ -385,12 +387,13 @@ def term(question: Question, plan: Plan, critic: object, splits: Sequence[Split]
     ):
         found[name] = learned(question, trained.mixture, rows, plan)
     gained = float(trained.mixture.weights[-1].mean()) * max(0.0, found["training rows"] - found["trained critics"])
-    added = 0.0
+    added = grown = 0.0
     if critic is None:
         fewer = [pool(plan.report(read(question, one, unseen, plan)), plan.pooled) for one in trained.fewer]
         fitted, wide = min(part.rest.shape[1] for part in splits), sum(sample.shape[1] for sample in question.samples)
-        added = extrapolated([found["held-out bound"], *fewer], fitted, wide) + gained / 2
-    return Term(held_out, trained, found, added, gained)
+        grown = extrapolated([found["held-out bound"], *fewer], fitted, wide)
+        added = grown + gained / 2
+    return Term(held_out, trained, found, added, grown, gained)
 
 
 def answer(
@@ -408,8 +411,8 @@ def answer(
     gained, least = term.gained, min(question.sizes)
     bound, value = min(term.bound, limit), min(term.bound + term.added, limit)
     half = max(half, 1.92 / least)  # no likelihood ratio resolves less
-    low = min(bound, value) - half - BEYOND * max(0.0, -gained)
-    high = max(bound, value) + half + BEYOND * max(0.0, gained)
+    beyond = BEYOND * gained + term.grown
+    low, high = min(bound, value) - half + min(0.0, beyond), max(bound, value) + half + max(0.0, beyond)
     hides = hidden(question) * remembered.inflation if low <= 0 else 0.0
     return Estimate(
         value,

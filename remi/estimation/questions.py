@@ -141,7 +141,11 @@ class Dependence(Question):
             found += [Elliptical.fit(x, y, dof, scores=self.scores) for dof in TAILS]
         if self.levels is None and columns <= CLOSE:
             table = self.scores and columns == 2
-            found += [Grid.fit(x, y, width) for width in FINE] if table else [Kernel.fit(x, y, width) for width in WIDTHS]
+            found += (
+                [Grid.fit(x, y, width / len(x) ** (1 / 3)) for width in FINE]
+                if table
+                else [Kernel.fit(x, y, width) for width in WIDTHS]
+            )
         return found
 
 
