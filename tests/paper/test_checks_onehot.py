@@ -87,6 +87,14 @@ def test_drifting_terms_must_go_the_same_way():
     assert verdict("drift-2", records("drift-2", terms("mine", -4, 4))) == "fails"
 
 
+def test_flos_free_offset_is_told_of_the_runs_that_last():
+    yes, lost = offsets(0.2), offsets(0.2) | {"later/flo": {"score_log_mean_exp": lambda x, e, t: x * float("nan"), **LOST}}
+    found = judged("drift-later", records("drift-later", yes, lost, mix=ONE))
+    assert (found.verdict, found.measured.partition(";")[2]) == ("holds", " FLO's, which is free, by -4.88")
+    found = judged("drift-later", records("drift-later", lost))
+    assert (found.verdict, "FLO" in found.measured) == ("holds", False)
+
+
 def test_without_an_explosion_there_is_no_before():
     assert verdict("explode-3", records("explode-3", {})) == "untested"
 
