@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 
 from remi.losses import estimators
 from remi.losses.estimators import Reading
-from remi.losses.scores import Scores
+from remi.losses.scores import Scores, single
 
 
 def infonce_anchor(scores: Scores, *, nu: float = 1.0) -> Reading:
@@ -147,7 +147,7 @@ def flo(scores: Scores, u: Tensor) -> Reading:
     total, log_n, _ = scores.row("marginal")
     if u.shape != scores.joint.shape:
         raise ValueError(f"u must have a value per joint pair, {tuple(scores.joint.shape)}; got {tuple(u.shape)}")
-    joint = -replace(scores, joint=u).joint_mean()
+    joint = -replace(scores, joint=single(u)).joint_mean()
     marginal = replace(scores, joint=total - log_n - scores.joint - u).joint_log_mean_exp().exp() - 1
     return Reading(joint - marginal, joint - marginal, joint, marginal, scores.log_mean_exp())
 

@@ -20,7 +20,7 @@ from remi.theory import offsets
 COSTS = {  # as `offsets.HOLDERS` calls them, and where their line is named, in nats
     "MINE": (-2.9, -0.28),
     "InfoNCE-anchor": (1.1, -0.28),
-    "HD-DIME": (2.15, 0.66),
+    "HD-DIME": (1.95, 0.66),
     "sigmoid": (1.9, 1.55),
     "NWJ": (-2.9, 2.14),
     "ReMINE, lam 1": (-1.55, 3.0),
@@ -64,7 +64,7 @@ def _survivors(axes: Axes, curves: Sequence[Curve], records: Mapping[str, Sequen
     seeds, some = len(groups[0]), [sum(map(survives, group)) for group in groups]
     axes.barh(names, seeds, color="white", edgecolor=MARGINAL, lw=0.6, height=0.6)
     axes.barh(names, some, color=[HUES[family(curve.loss)] for curve in curves], height=0.6)
-    axes.bar_label(axes.containers[0], labels=list(map(str, some)), padding=3, fontsize=7)  # type: ignore[arg-type]
+    axes.bar_label(axes.containers[0], labels=[f"{count:.0f}" for count in some], padding=3, fontsize=7)  # type: ignore[arg-type]
     axes.set(ylim=(len(curves) - 0.5, -0.5), xlim=(0, seeds + 2), xlabel=f"of {seeds} seeds", title="Who survives batch 32")
     return pd.DataFrame({"panel": "survivors", "curve": names, "y": some})
 
@@ -83,9 +83,9 @@ def _errors(axes: Axes, curves: Sequence[Curve], records: Mapping[str, Sequence[
     }
     seeds: dict[str, Any] = {"errorbar": ("pi", 100), "err_style": "bars", "err_kws": {"elinewidth": 0.6}, "markers": True}
     drawn = table.assign(y=table.y.clip(upper=TOP))
-    sns.lineplot(drawn, x="x", y="y", hue="curve", style="curve", size="curve", ms=5, clip_on=False, ax=axes, **look, **seeds)
+    sns.lineplot(drawn, x="x", y="y", hue="curve", style="curve", size="curve", ms=5, ax=axes, **look, **seeds)
     axes.plot(truth, [offsets.quoted_ceiling(mi, batch) - mi for mi in truth], color=JOINT, lw=0.8, ls=":")
     axes.axhline(0, color=TRUTH, ls=":", lw=1.2)
-    axes.set(xlabel="true MI (nats)", xticks=truth, ylim=(-12, TOP))
+    axes.set(xlabel="true MI (nats)", xticks=truth, ylim=(-12, TOP + 0.3))
     axes.legend(loc="lower left", ncols=2, title=None)
     return table
