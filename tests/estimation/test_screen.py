@@ -64,6 +64,16 @@ def test_it_shows_itself(found):
     assert [label.get_text() for label in axes.get_yticklabels()] == list(found.ranked.column)
 
 
+def test_critics_are_trained_where_there_is_something_for_them():
+    chosen = {"steps": 50, "discrete": "code"}
+    some = screen(FRAME[["near", "a", "code", "b"]], TARGET, **chosen).estimates
+    steps = {name: one.settings["steps"] for name, one in some.items()}
+    assert steps == {"near": 50, "a": 0, "code": 50, "b": 0}
+    assert min(some[name].p_value for name in ("a", "b")) > 0.05
+    many = np.stack([TARGET, *rng(3).normal(size=(3, len(TARGET)))], 1)  # too many features to smooth
+    assert screen(FRAME[["a"]], many, **chosen | {"discrete": ()}).estimates["a"].settings["steps"] == 50
+
+
 @pytest.mark.slow
 def test_processes_change_nothing(found):
     assert screen(FRAME, TARGET, discrete="code", processes=2, **START).table.equals(found.table)
