@@ -68,7 +68,7 @@ def normal(name: str, effects: Array, noise: Sequence[float], x: list[int], y: l
         values = rng.normal(size=(n, len(effects))) @ whole.T
         return values[:, x], values[:, y], values[:, z]
 
-    return Task(name, max(0.0, truth), draw)
+    return Task(name, round(max(0.0, truth), 12), draw)
 
 
 def system(size: int, effects: dict[tuple[int, int], float]) -> Array:

@@ -60,12 +60,18 @@ class Screening:
         return self.ranked.to_html(index=False, float_format="{:.3g}".format)
 
     def plot(self) -> "Figure":
-        """Values and intervals of the first columns of `ranked`.
+        """Values and intervals of the first columns of `ranked`; a line below those with "holm" at most 5%.
 
         Raises:
             ExtraError: matplotlib is not installed.
         """
-        figure, _ = compare({name: self.estimates[name] for name in self.ranked.column.head(SHOWN)})
+        shown = self.ranked.head(SHOWN)
+        figure, _ = compare({name: self.estimates[name] for name in shown.column})
+        from remi.style import MARGINAL  # after `compare`, which says what is not installed
+
+        axes, found = figure.axes[0], int((shown.holm <= LEVEL).sum())
+        axes.axhline(found - 0.5, color=MARGINAL, lw=0.8)
+        axes.set_xlabel(f"{axes.get_xlabel()}; above the line: beyond chance among {len(self.table)}")
         return figure
 
 

@@ -62,6 +62,8 @@ def test_it_shows_itself(found):
     assert "<table" in found._repr_html_()
     axes = found.plot().axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == list(found.ranked.column)
+    assert 2.5 in [line.get_ydata()[0] for line in axes.lines]  # below the three that are beyond chance
+    assert axes.get_xlabel().endswith("above the line: beyond chance among 8")
 
 
 def test_critics_are_trained_where_there_is_something_for_them():

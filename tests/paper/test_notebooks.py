@@ -37,6 +37,7 @@ def test_all_are_there():
         "table2",
         "tutorial1",
         "tutorial2",
+        "tutorial3",
     ]
 
 
