@@ -11,6 +11,7 @@ import csv
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from remi.estimation import Estimate, estimate_mi, kl
+from remi.estimation import Estimate, estimate_cmi, estimate_mi, kl
 from remi.paper.figures import PRODUCTS, write
 from remi.runs.store import STORE
 
@@ -88,6 +89,41 @@ def series(memory: float, coupling: float) -> Callable[[np.random.Generator, int
     return draw
 
 
+def given(direct: float) -> Callable[[np.random.Generator, int], Rows]:
+    """A wave and a square of one cause, and so much of the first noise in the second."""
+
+    def draw(rng: np.random.Generator, n: int) -> Rows:
+        z, first, second = rng.normal(size=(3, n))
+        return np.sin(2 * z) + first, z**2 + direct * first + math.sqrt(1 - direct**2) * second, z
+
+    return draw
+
+
+def given_scale(rng: np.random.Generator, n: int) -> Rows:
+    """One scale for both, and nothing else in common."""
+    z, first, second = rng.normal(size=(3, n))
+    return np.exp(z / 2) * first, np.exp(z / 2) * second, z
+
+
+def given_three(rng: np.random.Generator, n: int) -> Rows:
+    """Sums of three causes, and noise."""
+    z, noise = rng.normal(size=(n, 3)), rng.normal(size=(2, n))
+    return z.sum(1) + noise[0], z[:, 0] - z[:, 1] + noise[1], z
+
+
+def given_treatment(rng: np.random.Generator, n: int) -> Rows:
+    """Who is treated depends on z, and so does the outcome."""
+    z, noise = rng.normal(size=(2, n))
+    return rng.random(n) < 1 / (1 + np.exp(-2 * z)), 1.5 * z + noise, z
+
+
+def given_codes(rng: np.random.Generator, n: int) -> Rows:
+    """Codes whose frequencies depend on a group."""
+    group = rng.integers(2, size=n)
+    one, other = (rng.random(n) < np.where(group, 0.8, 0.3) for _ in range(2))
+    return one, other, group.astype(str)
+
+
 FALSE, TRUE = "3 to 7%", "at least 90%"
 SERIES = {"series": True, "steps": 0, "restarts": 1}  # the p-value of a series does not read the critics
 INDEPENDENT = {
@@ -97,12 +133,26 @@ INDEPENDENT = {
     "heavy tails 2 + 1": tails,
     "4 levels and 2 numbers": codes,
 }
+GIVEN = {"steps": 0, "restarts": 1}  # closed forms alone: many data sets in the time of one training
+CONDITIONAL = {
+    "a curved common cause": given(0.0),
+    "a common scale": given_scale,
+    "three causes": given_three,
+    "a cause of a truth value and a number": given_treatment,
+    "a group, of two truth values": given_codes,
+}
 CASES = [
     *(Case(f"independent, {name}, n = {n:,}", FALSE, n, 100, draw) for n in (100, 1000) for name, draw in INDEPENDENT.items()),
     *(Case(f"one population, n = {n:,}", FALSE, n, 100, samples(0.0), kl) for n in (100, 1000)),
     Case("Gaussian 10-D, 0.1 nats, n = 2,000", TRUE, 2000, 50, numbers(10, 10, 0.1)),
     Case("square, n = 500", TRUE, 500, 50, square),
     Case("two populations, shift 0.2, n = 1,000", TRUE, 1000, 50, samples(0.2), kl),
+    *(
+        Case(f"independent given {name}, n = {n:,}", FALSE, n, 100, draw, estimate_cmi, GIVEN)
+        for n in (100, 1000)
+        for name, draw in CONDITIONAL.items()
+    ),
+    Case("effect beyond a curved common cause, 0.07 nats, n = 500", TRUE, 500, 50, given(0.36), estimate_cmi, GIVEN),
     Case("series, coefficient 0.98, n = 1,000", FALSE, 1000, 500, series(0.98, 0.0), estimate_mi, SERIES),
     Case("series, coefficient 0.9, n = 1,000", FALSE, 1000, 500, series(0.9, 0.0), estimate_mi, SERIES),
     Case("series, coefficient 0.98, coupling 0.7, n = 1,000", TRUE, 1000, 100, series(0.98, 0.7), estimate_mi, SERIES),
@@ -113,10 +163,10 @@ CASES = [
 def counts(answers: pd.DataFrame) -> pd.DataFrame:
     """A row per case, and one for all independent data sets of a size."""
     groups = {case.name: (case.goal, answers.case == case.name) for case in CASES}
-    for n in (100, 1000):
+    for n, (words, beginning) in product((100, 1000), {"": "independent, ", " given others": "independent given "}.items()):
         ending = f", n = {n:,}"
-        chosen = answers.case.str.startswith("independent, ") & answers.case.str.endswith(ending)
-        groups[f"all independent{ending}"] = (FALSE, chosen)
+        chosen = answers.case.str.startswith(beginning) & answers.case.str.endswith(ending)
+        groups[f"all independent{words}{ending}"] = (FALSE, chosen)
     rows = [
         (name, goal, len(p), (p <= LEVEL).mean(), int((p <= LEVEL).sum()), int((p <= LEVEL / 5).sum()), p.median())
         for name, (goal, chosen) in groups.items()
