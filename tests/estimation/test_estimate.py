@@ -296,7 +296,7 @@ def test_result_shows_itself():
     assert f"{found.value:.3f} nats" in found._repr_html_()
     assert float(found) == found.value
     assert json.loads(json.dumps(found.as_dict()))["settings"]["lam"] == 0.1
-    assert found.history["validation"].shape == (10, len(found.history["step"]))
+    assert found.history["validation"].shape == (5, len(found.history["step"]))
     axes = found.plot().axes[0]
     assert axes.get_ylabel() == "nats"
 
