@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
-from remi.estimation.columns import FEW, Column
+from remi.estimation.columns import FEW, Array, Column
 from remi.estimation.crossfit import LOOK_EVERY, Trained, pool
 from remi.estimation.limits import second_term
 from remi.estimation.order import Memory
@@ -193,12 +193,29 @@ def plug_in(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def _copies(columns: Sequence[Column]) -> int:
-    """Rows that repeat another, where some column of numbers has hardly a value twice otherwise: few values repeat anyway."""
+    """Rows that repeat another, where that is no chance: where few values repeat anyway, it is.
+
+    Some column of numbers has hardly a value twice otherwise, and rows that share its value share the other columns' more often
+    than any two rows do, by two standard deviations.
+    """
     n = len(columns[0].values)
-    known = [len(np.unique(column.values)) for column in columns]
+    codes = [np.unique(column.values, return_inverse=True)[1] for column in columns]
+    known = [int(code.max()) + 1 for code in codes]
     if n in known or len(columns) == 1:
         return 0
-    together = np.stack([np.unique(column.values, return_inverse=True)[1] for column in columns], 1)
-    different = len(np.unique(together, axis=0))
-    fresh = max((count for column, count in zip(columns, known, strict=True) if not column.discrete), default=0)
-    return n - different if fresh > SELDOM * different and different > n * MANY else 0
+    numbers = [place for place, column in enumerate(columns) if not column.discrete]
+    different = _distinct(codes)[0]
+    if not numbers or different <= n * MANY or max(known[place] for place in numbers) <= SELDOM * different:
+        return 0
+    freshest = max(numbers, key=lambda place: known[place])
+    others, both, shared = (
+        _distinct(part)[1] for part in ([c for p, c in enumerate(codes) if p != freshest], codes, [codes[freshest]])
+    )
+    chance = others / (n * (n - 1) / 2)
+    return n - different if both > shared * chance + 2 * math.sqrt(shared * chance * (1 - chance)) else 0
+
+
+def _distinct(codes: Sequence[Array]) -> tuple[int, int]:
+    """Different rows of these columns, and pairs of rows that are equal."""
+    counts = np.unique(np.stack(codes, 1), axis=0, return_counts=True)[1]
+    return len(counts), int((counts * (counts - 1) // 2).sum())

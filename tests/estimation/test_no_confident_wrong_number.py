@@ -105,22 +105,20 @@ def test_no_confident_wrong_number(long, tally):
 
 
 def tables():
-    """The tables that come with scikit-learn, and with statsmodels where it is there: name and frame."""
+    """The tables that come with scikit-learn and with statsmodels: name and frame."""
     from sklearn import datasets
+    from statsmodels import datasets as more
 
     for name in ("iris", "wine", "breast_cancer", "diabetes", "linnerud"):
         bunch = getattr(datasets, f"load_{name}")(as_frame=True)
         frame = bunch.frame
         yield name, frame.astype({"target": str}) if name in ("iris", "wine", "breast_cancer") else frame
-    try:
-        from statsmodels import datasets as more
-    except ImportError:
-        return
     for name in ("fair", "anes96", "star98", "stackloss", "cancer", "ccard", "copper", "engel", "grunfeld", "sunspots"):
         yield name, getattr(more, name).load_pandas().data
 
 
 FALSE = ("repeat another", "tails are heavy")  # of tables as they come, whose rows are no copies and whose columns are ranked
+COPIES = ("engel",)  # has three rows twice, to the last of nine digits
 
 
 @pytest.mark.verify
@@ -139,6 +137,10 @@ def test_real_tables(long, tally):
             found = estimate_mi(x, y, **EASY)
             shares = [column.value_counts(normalize=True) for column in (x, y)]
             ceiling = min(float(-(share * np.log(share)).sum()) for share in shares)
-            if found.interval[1] <= 0 or found.value > ceiling + 1e-9 or any(word in str(found) for word in FALSE):
+            if (
+                found.interval[1] <= 0
+                or found.value > ceiling + 1e-9
+                or any(word in str(found) for word in FALSE[name in COPIES :])
+            ):
                 lost.append((name, first, second, str(found)))
     tally("estimates of pairs of columns of real tables", "pair", tried, lost)
