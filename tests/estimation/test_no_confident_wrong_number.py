@@ -118,7 +118,7 @@ def tables():
 
 
 FALSE = ("repeat another", "tails are heavy")  # of tables as they come, whose rows are no copies and whose columns are ranked
-COPIES = ("engel",)  # has three rows twice, to the last of nine digits
+COPIES = ("engel",)  # has one row twice and one three times, to the last of nine digits
 
 
 @pytest.mark.verify
