@@ -14,7 +14,7 @@ they are.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -120,6 +120,7 @@ def _estimate(described: Mapping[str, list[Column]], transform: str, plan: Plan,
     p, doubt = _p_value(sides, whole.trained.mixture, part, plan)
     settings = {"critic": "default", "transform": transform}
     found = answer(sides.question, plan, _less(whole, known), half, everything, remembered, limit, p, settings)
+    doubt += [f"z determines {name}: nothing is left of it to tell, or to be told." for name in sides.determined]
     return found.doubted([*doubts(everything, transform, remembered, plan), *doubt])
 
 
@@ -143,6 +144,7 @@ class Sides:
     left: tuple[list[Column], list[Column]]  # of x and of y
     near: Array  # (n, d) z where it has few features, and what it says of y, in units of y's standard deviation
     levels: Array | None  # (n,) where all columns of z are discrete: rows are alike within one
+    determined: Sequence[str] = ()  # columns of x and y of which z says all
 
     def exchanged(self, x_rows: Tensor, y_rows: Tensor) -> Tensor:
         """(..., d) features of the y of some rows with the z of others that are alike in it."""
@@ -181,10 +183,13 @@ def _numbers(x: list[Column], y: list[Column], z: list[Column], transform: str, 
     if any(column.discrete for column in x) and not any(column.discrete for column in y):
         x, y = y, x
     shared = columns.features(z, transform, where)
-    smooth, rng = Smooth(shared.double().cpu().numpy(), seed), np.random.default_rng(seed)
+    smooth = Smooth(shared.double().cpu().numpy(), seed)
+    rng = np.random.default_rng([seed, 1])  # not the numbers that the caller's own default_rng(seed) has drawn
     first = [_left(column, transform, smooth, rng) for column in x]
-    second = [(column, _said(column, smooth)) if column.discrete else _left(column, transform, smooth, rng) for column in y]
-    left = [one for one, _ in first], [one for one, _ in second]
+    second = [
+        Left(column, _said(column, smooth), False) if column.discrete else _left(column, transform, smooth, rng) for column in y
+    ]
+    left = [one.column for one in first], [one.column for one in second]
     cause, own = (columns.features(side, transform, where) for side in left)
     discrete = [column.discrete for column in (*left[1], *z)]
     numbers = not any(discrete)
@@ -192,7 +197,7 @@ def _numbers(x: list[Column], y: list[Column], z: list[Column], transform: str, 
     if all(column.discrete for column in z):
         levels = _joined(z).values
         own = _crossed(own, levels)
-    near = [said for _, said in second]
+    near = [one.said for one in second]
     near += [shared.double().cpu().numpy()] if shared.shape[1] <= FEW else []
     scores = numbers and transform == "rank"
     return Sides(
@@ -202,17 +207,28 @@ def _numbers(x: list[Column], y: list[Column], z: list[Column], transform: str, 
         left,
         np.concatenate(near, 1),
         levels,
+        [one.column.name for one in (*first, *second) if one.nothing],
     )
 
 
-def _left(column: Column, transform: str, smooth: Smooth, rng: np.random.Generator) -> tuple[Column, Array]:
-    """What is left of a column, as numbers, and what z said of it (n, d)."""
+class Left(NamedTuple):
+    """What is left of a column, and what z said of it."""
+
+    column: Column
+    said: Array  # (n, d)
+    nothing: bool  # z says all of it
+
+
+def _left(column: Column, transform: str, smooth: Smooth, rng: np.random.Generator) -> Left:
+    """Numbers; noise, where nothing is left."""
     if column.discrete:
         said = _said(column, smooth)
-        return Column(column.name, spread_out(column.values, said, rng), False), said
+        return Left(Column(column.name, spread_out(column.values, said, rng), False), said, False)
     values = columns.TRANSFORMS[transform](column.values)
     part = parted(values, smooth)
-    return Column(column.name, part.rest, False), np.stack([part.mean / values.std(), part.scale], 1)
+    nothing = not part.rest.any()
+    rest = rng.normal(size=len(values)) if nothing else part.rest
+    return Left(Column(column.name, rest, False), np.stack([part.mean / values.std(), part.scale], 1), nothing)
 
 
 def _said(column: Column, smooth: Smooth) -> Array:

@@ -19,7 +19,8 @@ WIDTHS = (0.7, 1.5, 3.0)  # of what they resolve, in standard deviations of z, t
 RIDGES = 10.0 ** np.arange(-3, 7)  # in units of the largest eigenvalue over 1e4
 STRICT = 1.4  # price of a degree of freedom; 1 follows noise now and then
 FIT = 20_000  # rows that g and s are fitted to
-NOISE = 1e-8  # share of the variance below which what is left is rounding
+DETERMINED = 1e-6  # share of a column's variance below which z says all of it: what is left is the ridge's
+NOISE = 1e-8  # and of what is left, added to its squares before their logarithm
 STEEP = 2.0  # largest |log s(z)|
 
 
@@ -67,11 +68,11 @@ class Smooth:
 
 
 def parted(values: Array, smooth: Smooth) -> Part:
-    """A column of numbers without what z says of it; as it is where z says all."""
+    """A column of numbers without what z says of it; 0 where z says all."""
     mean = smooth(values)
     rest = values - mean
-    if rest.var() < NOISE * values.var():
-        return Part(values, mean, np.zeros_like(values))
+    if rest.var() < DETERMINED * values.var():
+        return Part(np.zeros_like(values), mean, np.zeros_like(values))
     scale = smooth(np.log(np.square(rest) + NOISE * rest.var())) / 2
     scale = (scale - scale.mean()).clip(-STEEP, STEEP)
     return Part(rest / np.exp(scale), mean, scale)

@@ -65,9 +65,30 @@ def test_many_rows_are_fitted_by_some(monkeypatch):
     assert np.square(part.mean - z**2).mean() < 0.1
 
 
-def test_a_copy_of_z_stays_as_it_is():
+def test_nothing_is_left_of_a_copy_of_z():
     z = normal(300)
-    assert np.array_equal(parted(z, Smooth(z[:, None], 0)).rest, z)
+    part = parted(z, Smooth(z[:, None], 0))
+    assert not part.rest.any()
+    assert np.abs(part.mean - z).max() < 0.05
+
+
+def test_draws_are_not_those_of_the_callers_data():
+    x, z = np.random.default_rng(0).random(400), normal(400, seed=1)
+    groups = pd.DataFrame({"a": rng(2).random(400) > 0.5, "b": normal(400, seed=3)})
+    found = estimate_cmi(groups["a"], pd.DataFrame({"x": x, "code": rng(4).random(400) > 0.5}), z, seed=0, **START)
+    assert found.interval[0] <= 0.01, str(found)  # 3 nats, were the codes spread out by the numbers in x
+
+
+@pytest.mark.parametrize("determined", ["x", "y"])
+def test_a_column_that_z_determines_tells_nothing(determined):
+    x, noise, other = normal(3, 400)
+    y = x + 0.5 * noise
+    z = np.stack([np.exp(x if determined == "x" else y), other], 1)
+    found = estimate_cmi(x, y, z, **START)
+    assert abs(found.value) < 0.02
+    assert found.p_value > 0.01
+    assert f"z determines {determined}: nothing is left of it" in found.diagnostics[-1]
+    assert "determines" not in str(estimate_cmi(x, y, other, **START))
 
 
 # 2. Known answers, read from the starts; four standard errors of so many rows, sqrt(2 I / n), and .02
