@@ -1,8 +1,8 @@
 """How often the p-value falls below 5%: on independent data, where it should in 5 of 100, and on dependent ones.
 
 `python benchmarks/false_positives.py` asks every data set once, appends its answer to `runs/false_positives.csv`, goes on from
-there when it is started again, and writes the counts to `figures/false_positives.csv`. `--only WORD` takes the cases whose
-name has that word, `--most N` at most so many data sets of each, and `--steps N` trains shorter (another file). Settings are
+there when it is started again, and writes the counts to `figures/false_positives.csv`. `--only WORD ...` takes the cases whose
+names have these words, `--most N` at most so many data sets of each, and `--steps N` trains shorter (another file). Settings are
 the defaults but for what a case names.
 """
 
@@ -178,7 +178,7 @@ def counts(answers: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Ask what is missing, and count."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", metavar="WORD")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD")
     parser.add_argument("--most", type=int, default=10**6, metavar="N")
     parser.add_argument("--steps", type=int, metavar="N")
     options = parser.parse_args()
@@ -189,7 +189,7 @@ def main() -> None:
     if not answers.exists():
         answers.write_text(",".join(COLUMNS) + "\n")
     done = set(pd.read_csv(answers)[["case", "seed"]].itertuples(index=False, name=None))
-    chosen = [case for case in CASES if options.only in case.name]
+    chosen = [case for case in CASES if all(word in case.name for word in options.only)]
     for seed in range(max(case.sets for case in chosen)):
         for case in chosen:
             if (case.name, seed) in done or seed >= min(case.sets, options.most):
