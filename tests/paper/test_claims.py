@@ -104,8 +104,11 @@ LISTED = {
     ),
     *(f"table2-{name}-{classes}" for name in ("collapse", "accuracy", "slb", "closed") for classes in (10, 100)),
     *("table2-better", "table2-minimal", "table2-clip", "lambda-3-10", "lambda-3-100"),
-    *("stable-2-released", "stable-2-gentle", "smile-1", "thm-6-cause", "average-1"),
-    *(f"beyond-{name}" for name in ("held", "ceiling", "met", "anchor", "sigmoid", "fdime", "dcl", "survival")),
+    *("drift-later", "stable-2-released", "stable-2-gentle", "smile-1", "thm-6-cause", "average-1"),
+    *(
+        f"beyond-{name}"
+        for name in ("held", "ceiling", "met", "anchor", "sigmoid", "fdime", "flo", "dcl", "survival", "flo-lost")
+    ),
     *(f"remedies-{name}" for name in ("target", "variance", "signed", "bounded")),
 }
 
@@ -126,7 +129,15 @@ def test_every_claim_says_all_about_itself():
 
 def test_the_papers_claims_are_told_from_ours_and_the_released_codes():
     others = {claim.id for claim in claims.CLAIMS if claim.source in verdicts.OURS}
-    ours = {"stable-2-gentle", "gauss-js-log", "gauss-clip", "table2-clip", "table2-closed-10", "table2-closed-100"}
+    ours = {
+        "drift-later",
+        "stable-2-gentle",
+        "gauss-js-log",
+        "gauss-clip",
+        "table2-clip",
+        "table2-closed-10",
+        "table2-closed-100",
+    }
     ours |= {name for name in LISTED if name.startswith(("beyond-", "remedies-"))}
     assert others == ours | {"stable-2-released"}
     frame = claims.all_verdicts({}, "quick")
@@ -142,7 +153,7 @@ def test_without_records_nothing_is_tested():
 def test_a_figure_is_judged_by_its_own_claims():
     records = critics("fig1", {"mine": {"estimate": constant(2.77)}}, steps=1200)
     frame = claims.judge("fig1", records, "quick")
-    assert list(frame.id) == ["drift-1", "drift-2", "drift-3"]
+    assert list(frame.id) == ["drift-1", "drift-2", "drift-3", "drift-later"]
     assert claims.lines(frame).splitlines()[0] == f"       holds  drift-1: {frame.statement[0]}"
     html = claims.table(frame)
     assert [f"<th>{name}</th>" in html for name in ("id", "expected", "measured", "verdict", "why")] == [True] * 5
