@@ -26,7 +26,7 @@ from remi.paper.claims import CLAIMS, committed, of_the_paper
 from remi.paper.experiments import PROFILES
 from remi.paper.prose import inline, markdown
 from remi.paper.table2 import TASKS, readable
-from remi.paper.verdicts import VERDICTS, Verdict
+from remi.paper.verdicts import OURS, VERDICTS, Verdict
 
 ROOM = Path(__file__).parent
 Row = dict[str, str]
@@ -171,6 +171,7 @@ def build(products: Path, profile: str, notebooks: Mapping[str, NotebookNode]) -
         scale=SCALES.get(profile, ""),
         font=base64.b64encode(_bytes(ROOM / "templates" / "mathematics.woff")).decode(),
         marks=MARKS,
+        ours=OURS,
         count=count(judged),
         judged={name: _verdicts(where / "claims.csv") for name, where in every.items() if (where / "claims.csv").is_file()},
         failing=[claim for claim in papers if claim["verdict"] == "fails"],

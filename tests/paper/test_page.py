@@ -241,6 +241,13 @@ def test_the_first_screen_says_what_holds_what_does_not_and_what_is_undecided_an
     assert html[: html.index("<nav")].count("<img ") == 5
 
 
+def test_what_the_paper_does_not_claim_is_marked_on_grey(html):
+    marks = [tag for name, tag in Reader(html[: html.index("<nav")]).tags if name == "a" and "mark" in (tag.get("class") or "")]
+    grey = {tag["href"] for tag in marks if "ours" in tag["class"].split()}
+    assert grey == {f"#claim-{row[0]}" for row in ROWS if row[1] in OURS}
+    assert 0 < len(grey) < len(marks)
+
+
 def test_a_claim_of_no_known_kind_is_still_in_the_table(products):
     with (products / "claims.csv").open("a") as file:
         file.write("new-1,ours,Something else,x,y,holds,desk,Because it is.\n")
