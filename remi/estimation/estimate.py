@@ -211,7 +211,7 @@ def estimate_mi(
         folds: parts of the data; each is read by critics trained on the others.
         restarts: critics per fold, whose scores are averaged.
         batch: rows per step; all their batch * (batch - 1) unpaired combinations are used.
-        steps: at most so many; training ends when the validation rows read no more for 500 steps.
+        steps: at most so many; training ends when what is read of the validation rows has not grown for 300 steps.
         lr: Adam's.
         device: "cpu", "cuda" or "auto".
         series: rows follow each other in time: folds are stretches with gaps between them, as long as rows remember each
