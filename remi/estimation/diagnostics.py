@@ -195,23 +195,26 @@ def plug_in(x: torch.Tensor, y: torch.Tensor) -> float:
 def _copies(columns: Sequence[Column]) -> int:
     """Rows that repeat another, where that is no chance: where few values repeat anyway, it is.
 
-    Some column of numbers has hardly a value twice otherwise, and rows that share its value share the other columns' more often
-    than any two rows do, by two standard deviations.
+    Whichever column is left out, most rows that agree in the others agree in it. Or some column of numbers has hardly a value
+    twice otherwise, and rows that share its value share the other columns' more often than any two rows do, by two standard
+    deviations.
     """
     n = len(columns[0].values)
     codes = [np.unique(column.values, return_inverse=True)[1] for column in columns]
     known = [int(code.max()) + 1 for code in codes]
     if n in known or len(columns) == 1:
         return 0
+    different, both = _distinct(codes)
+    if different <= n * MANY or different == n:
+        return 0
+    without = [_distinct([code for other, code in enumerate(codes) if other != place])[1] for place in range(len(codes))]
+    if max(without) < 2 * both:
+        return n - different
     numbers = [place for place, column in enumerate(columns) if not column.discrete]
-    different = _distinct(codes)[0]
-    if not numbers or different <= n * MANY or max(known[place] for place in numbers) <= SELDOM * different:
+    if not numbers or max(known[place] for place in numbers) <= SELDOM * different:
         return 0
     freshest = max(numbers, key=lambda place: known[place])
-    others, both, shared = (
-        _distinct(part)[1] for part in ([c for p, c in enumerate(codes) if p != freshest], codes, [codes[freshest]])
-    )
-    chance = others / (n * (n - 1) / 2)
+    shared, chance = _distinct([codes[freshest]])[1], without[freshest] / (n * (n - 1) / 2)
     return n - different if both > shared * chance + 2 * math.sqrt(shared * chance * (1 - chance)) else 0
 
 
