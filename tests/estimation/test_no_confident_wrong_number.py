@@ -118,12 +118,11 @@ def tables():
 
 
 FALSE = ("repeat another", "tails are heavy")  # of tables as they come, whose rows are no copies and whose columns are ranked
-COPIES = ("engel",)  # has one row twice and one three times, to the last of nine digits
 
 
 @pytest.mark.verify
 def test_real_tables(long, tally):
-    lost, tried, rng = [], 0, np.random.default_rng(0)
+    lost, called, tried, rng = [], [], 0, np.random.default_rng(0)
     for name, frame in tables():
         if len(frame) < 20:
             continue
@@ -137,10 +136,8 @@ def test_real_tables(long, tally):
             found = estimate_mi(x, y, **EASY)
             shares = [column.value_counts(normalize=True) for column in (x, y)]
             ceiling = min(float(-(share * np.log(share)).sum()) for share in shares)
-            if (
-                found.interval[1] <= 0
-                or found.value > ceiling + 1e-9
-                or any(word in str(found) for word in FALSE[name in COPIES :])
-            ):
+            if found.interval[1] <= 0 or found.value > ceiling + 1e-9:
                 lost.append((name, first, second, str(found)))
+            called += [(name, first, second)] if any(word in str(found) for word in FALSE) else []
+    assert len(called) <= tried / 10, called
     tally("estimates of pairs of columns of real tables", "pair", tried, lost)
