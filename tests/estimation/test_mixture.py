@@ -189,3 +189,23 @@ def test_a_copy_reads_no_more_than_its_entropy_and_no_less_for_it():
     x = np.random.default_rng(0).normal(size=(300, 2))
     found = estimate_mi(x, x, steps=50, restarts=1)
     assert 5 < found.value <= math.log(300)
+
+
+def test_training_ends_where_a_closed_form_says_it_all():
+    x, y = student(1, n=600)
+    found = estimate_mi(x, y, restarts=1, permutations=0)
+    assert found.history["step"][-1] <= 2 * crossfit.PATIENCE * crossfit.LOOK_EVERY
+    assert found.readings["trained critics"] < found.value - 0.02
+
+
+def test_recorded_steps_are_the_same_steps(monkeypatch):
+    x, noise = np.random.default_rng(0).normal(size=(2, 300))
+    both = []
+    for long in (crossfit.LOOK_EVERY, 10**9):
+        monkeypatch.setattr(crossfit, "LONG", long)
+        both.append(estimate_mi(x, np.sin(3 * x) + 0.3 * noise, steps=150, restarts=1, permutations=0))
+    recorded, plain = both
+    assert recorded.history["step"][-1] == 150
+    assert recorded.value == plain.value
+    assert np.array_equal(recorded.history["validation"], plain.history["validation"])
+    assert plain.history["best_step"].max() > crossfit.LOOK_EVERY  # what is kept was made by the recorded steps
