@@ -6,9 +6,12 @@ The parts of a loss are greys, its estimate has the family's hue.
 
 import io
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 PALETTE = {"mine": "#0077BB", "smile": "#EE6677", "infonce": "#999933", "nwj": "#882255", "tuba": "#CC79A7", "js": "#332288"}
@@ -20,8 +23,28 @@ JOINT, MARGINAL, TRUTH = "#555555", "#AAAAAA", "#000000"
 matplotlib.style.use(Path(__file__).with_name("remi.mplstyle"))
 
 
+class Rounded(ConstrainedLayoutEngine):
+    """The constrained layout to nine digits: the last bits of its solver depend on where its variables lie in memory."""
+
+    def execute(self, fig: Any) -> None:
+        """Lay out, and round."""
+        super().execute(fig)
+        for part in fig.subfigs:
+            part._redo_transform_rel_fig(bbox=rounded(part.bbox_relative))
+        for axes in fig.axes:
+            axes._set_position(rounded(axes.get_position(original=True)), which="original")
+
+
+def rounded(box: Any) -> Bbox:
+    """The box in whole billionths of its figure."""
+    return Bbox(box.get_points().round(9))
+
+
 def render(figure: Figure) -> dict[str, bytes]:
     """The figure as .pdf and .png: the same bytes whenever it is drawn."""
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        figure.set_layout_engine(Rounded(**engine.get()))
     pdf, png = io.BytesIO(), io.BytesIO()
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
     figure.savefig(png, format="png")

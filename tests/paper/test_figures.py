@@ -10,7 +10,7 @@ import pytest
 from remi.losses.estimators import BOUNDS
 from remi.paper import experiments, figures
 from remi.runs.store import Record
-from remi.style import PALETTE
+from remi.style import PALETTE, render
 from remi.training.loop import COLUMNS
 
 ENVIRONMENT = {"python": "3", "torch": "2", "device": "cpu", "device_name": "x"}
@@ -70,6 +70,14 @@ def beside(name):
 def test_every_family_has_its_own_hue():
     assert list(PALETTE) == list(BOUNDS)
     assert len(set(PALETTE.values())) == len(BOUNDS)
+
+
+def test_the_layout_is_rounded():
+    figure, _ = figures.figure5(ONE_HOT["figure5"], synthetic(ONE_HOT["figure5"], (), beside("figure5")))
+    render(figure)
+    for part in (*figure.subfigs, *figure.axes):
+        box = part.bbox_relative if part in figure.subfigs else part.get_position(original=True)
+        assert (box.get_points() == box.get_points().round(9)).all()
 
 
 @pytest.mark.parametrize("name", ONE_HOT)
