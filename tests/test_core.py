@@ -125,10 +125,10 @@ x, y = np.random.default_rng(0).normal(size=(2, 200, 1))
 for found in (estimate_mi(x, x + y, steps=20), estimate_mi(torch.tensor(x), torch.tensor(y > 0), steps=20), kl(x, y, steps=20)):
     print(found, found.bits, found._repr_html_(), json.dumps(found.as_dict()))
 little = replace(experiments.FIGURE1, steps=3, seeds=1)
-experiments.PLANS["fig1"] = lambda profile: {"main": little}
+experiments.PLANS["fig2"] = lambda profile: {"main": little}  # a figure without a slider
 with open("spec.json", "w") as file:
     json.dump(to_json(little.runs()["mine"][0]), file)
-codes = [main(words.split()) for words in ("run spec.json", "sweep fig1", "status fig1", "doctor")]
+codes = [main(words.split()) for words in ("run spec.json", "sweep fig2", "status fig2", "doctor")]
 assert codes == [0, 0, 0, 0], codes
 """
 

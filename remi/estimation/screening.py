@@ -65,10 +65,10 @@ class Screening:
         Raises:
             ExtraError: matplotlib is not installed.
         """
+        with extra("paper"):
+            from remi.style import MARGINAL
         shown = self.ranked.head(SHOWN)
         figure, _ = compare({name: self.estimates[name] for name in shown.column})
-        from remi.style import MARGINAL  # after `compare`, which says what is not installed
-
         axes, found = figure.axes[0], int((shown.holm <= LEVEL).sum())
         axes.axhline(found - 0.5, color=MARGINAL, lw=0.8)
         axes.set_xlabel(f"{axes.get_xlabel()}; above the line: beyond chance among {len(self.table)}")

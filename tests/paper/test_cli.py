@@ -141,7 +141,7 @@ def test_a_broken_line_ends_a_worker_with_one_line(empty_store, capsys, monkeypa
     assert "nonsense" in captured.err
 
 
-@pytest.mark.parametrize(("what", "count"), [("fig1", 120), ("fig2", 40), ("fig7", 69)])
+@pytest.mark.parametrize(("what", "count"), [("fig1", 480), ("fig2", 40), ("fig7", 69)])
 def test_status_counts(what, count, empty_store, capsys):
     assert main(["status", what]) == 0
     assert capsys.readouterr().out.startswith(f"0 of {count} runs done")

@@ -89,7 +89,9 @@ def test_a_step_of_an_import_is_a_process(tmp_path):
 
 
 def test_growth_is_drawn_with_its_exponent():
-    table = speed.pd.DataFrame([{"against": name, "size": n, "ms": 0.1 * n**2} for name in "abcde" for n in (1, 2, 4, 8)])
+    machine = {"device": "cpu", "processor": "a processor", "threads": 1}
+    sizes = [{"against": name, "size": n, "ms": 0.1 * n**2} for name in "abcde" for n in (1, 2, 4, 8)]
+    table = speed.pd.DataFrame([row | machine for row in sizes])
     texts = [text.get_text() for axes in speed.draw_scaling(table).axes for text in axes.texts]
     assert texts == ["exponent 2.00"] * 5
 
