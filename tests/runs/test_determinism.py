@@ -33,7 +33,7 @@ def produce(folder, composition):
     for stack in COMPOSITIONS[composition]([run for group in groups.values() for run in group]):
         store.train(stack)
     records = {name: [store.load(run) for run in group] for name, group in groups.items()}
-    figures.save("fig1", *figures.figure1(PLAN, records), "A caption.", {"main": PLAN}, records)
+    figures.save("fig2", *figures.figure2(PLAN, records), "A caption.", {"main": PLAN}, records)
     made = {path.name: path.read_bytes() for path in figures.PRODUCTS.iterdir()}
     made |= {store.folder(run).name: repr(contents(run)).encode() for group in groups.values() for run in group}
     print(json.dumps({name: hashlib.sha256(data).hexdigest() for name, data in made.items()}))
@@ -51,7 +51,7 @@ def test_fresh_processes_make_the_same_records_and_products(tmp_path, long, tall
             [sys.executable, "-c", script], cwd=Path(__file__).parent, env=environment, stdout=subprocess.PIPE, check=True
         )
         made.append(json.loads(done.stdout))
-    assert {"fig1.csv", "fig1.json", "fig1.pdf", "fig1.png"} < made[0].keys()
+    assert {"fig2.csv", "fig2.json", "fig2.pdf", "fig2.png"} < made[0].keys()
     assert len(made[0]) == 4 + 2 * 2  # two losses, two seeds
     lost = [number for number, found in enumerate(made) if found != made[0]]
     tally("a fresh process with another hash seed and other stacks", "process", len(made), lost)
