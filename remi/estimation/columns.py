@@ -48,7 +48,21 @@ def tables(first: tuple[str, object], second: tuple[str, object], rows: str) -> 
     return found
 
 
-def same_order(x: object, y: object, other: str = "y") -> None:
+def paired(x: object, y: object, other: str = "y") -> dict[str, list[tuple[str, Array]]]:
+    """Named columns of x and of another argument whose rows go with those of x, by argument.
+
+    Raises:
+        ValueError: what `tables` and `same_order` raise, or another number of rows.
+    """
+    found = tables(("x", x), (other, y), "nn")
+    sizes = [len(table[0][1]) for table in found.values()]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"x and {other} must have as many rows; got {sizes[0]} and {sizes[1]}")
+    same_order(x, y, other)
+    return found
+
+
+def same_order(x: object, y: object, other: str) -> None:
     """Rows of two frames are paired by position, which is what their index says, too.
 
     Raises:

@@ -93,12 +93,7 @@ def estimate_cmi(
     Raises:
         ValueError: an argument is not what it must be; the message names it, its value, and what is allowed.
     """
-    tables = columns.tables(("x", x), ("y", y), "nn") | columns.tables(("x", x), ("z", z), "nn")
-    sizes = {name: len(table[0][1]) for name, table in tables.items()}
-    for name, data in (("y", y), ("z", z)):
-        if sizes[name] != sizes["x"]:
-            raise ValueError(f"x and {name} must have as many rows; got {sizes['x']} and {sizes[name]}")
-        columns.same_order(x, data, name)
+    tables = columns.paired(x, y) | columns.paired(x, z, "z")
     plan = plan_of(bound, seed, folds, restarts, batch, steps, lr, options, series, permutations)
     with undisturbed(where := device_called(device), plan.seed, None):
         described = columns.read(tables, discrete)

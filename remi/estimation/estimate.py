@@ -222,11 +222,7 @@ def estimate_mi(
     Raises:
         ValueError: an argument is not what it must be; the message names it, its value, and what is allowed.
     """
-    tables = columns.tables(("x", x), ("y", y), "nn")
-    sizes = [len(table[0][1]) for table in tables.values()]
-    if sizes[0] != sizes[1]:
-        raise ValueError(f"x and y must have as many rows; got {sizes[0]} and {sizes[1]}")
-    columns.same_order(x, y)
+    tables = columns.paired(x, y)
     plan = plan_of(bound, seed, folds, restarts, batch, steps, lr, options, series, permutations)
     with undisturbed(where := device_called(device), plan.seed, critic):
         described = columns.read(tables, discrete)

@@ -134,11 +134,7 @@ def screen(
 
     if not isinstance(processes, Integral) or isinstance(processes, bool) or not 1 <= int(processes) <= 1000:
         raise ValueError(f"processes must be a whole number from 1 to 1000; got {processes!r}")
-    tables = columns.tables(("x", x), ("y", y), "nn")
-    sizes = [len(table[0][1]) for table in tables.values()]
-    if sizes[0] != sizes[1]:
-        raise ValueError(f"x and y must have as many rows; got {sizes[0]} and {sizes[1]}")
-    columns.same_order(x, y)
+    tables = columns.paired(x, y)
     many = len(tables["x"])
     chosen = max(FEWEST, EACH * many) if permutations is None else permutations
     plan = plan_of(bound, seed, folds, restarts, batch, steps, lr, options, series, chosen)
