@@ -3,17 +3,19 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from remi.estimation.ratios import Forms
-from remi.estimation.starts import shrunk_directions
+from remi.estimation.ratios import Forms, distance
+from remi.estimation.starts import shrunk_directions, sparse_start
 
 TAILS = (1, 2, 4)  # degrees of freedom of the Student-t copulas
 MOST = 20  # columns of x and y together that such a copula is fitted to
 LOOKS = 12  # iterations of its scatter
 CENTRES, CLOSE = 3000, 4  # rows that a kernel stands on; columns of x and y together in which rows have neighbours
+LEAST = -126.0  # of an exponent: below, numbers lose their digits and processors their speed
 WIDTHS = (0.1, 0.2, 0.4)  # of kernels, in standard deviations
 FINE = (0.05, 0.1, 0.2, 0.4, 0.8)  # of those of a table over ranks, over the cube root of the rows
 NODES = 256  # of a table over two columns, a side
@@ -41,7 +43,7 @@ class Ratio(ABC):
         return self.h((f * g).sum(-1), a, b).float()
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
-        """(n, dim_x) and (m, dim_y) -> (n, m): row i is anchored at x_i."""
+        """(..., n, dim_x) and (..., m, dim_y) -> (..., n, m): row i is anchored at x_i."""
         (f, a), (g, b) = self.left(x), self.right(y)
         return self.h(f @ g.transpose(-1, -2), a.unsqueeze(-1), b.unsqueeze(-2)).float()
 
@@ -61,6 +63,31 @@ class Quadratic(Ratio):
         """The halves y and y'By + y'd."""
         _, _, own, _, line = self.forms
         return y, (y * (y @ own)).sum(-1) + (y @ line).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class Turning(Quadratic):
+    """The same, on one side of columns and of columns times how far out their row lies: a direction that turns with distance."""
+
+    side: int
+
+    @classmethod
+    def fit(cls, x: Tensor, y: Tensor, side: int) -> "Turning":
+        """Of few columns, for there are twice as many."""
+        return cls(sparse_start(x if side else widened(x), widened(y) if side else y), side)
+
+    def left(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The halves of the columns, or of twice as many."""
+        return super().left(x if self.side else widened(x))
+
+    def right(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The other halves."""
+        return super().right(widened(y) if self.side else y)
+
+
+def widened(z: Tensor) -> Tensor:
+    """(..., d) -> (..., 2d)."""
+    return torch.cat([z, distance(z) * z], -1)
 
 
 @dataclass(frozen=True)
@@ -198,12 +225,20 @@ class Kernel(Ratio):
 
 
 def kernels(z: Tensor, centres: Tensor, width: float) -> Tensor:
-    """(n, d) and (m, d) -> (n, m), 1 at distance 0."""
-    return (-torch.cdist(z, centres).square() / (2 * width**2)).exp()
+    """(..., n, d) and (m, d) -> (..., n, m), 1 at distance 0: exp(-|z - c|^2 / (2 width^2)).
+
+    The exponent is one product, z . c - z^2 / 2 - c^2 / 2, and to the base 2, which is ten times as fast far from a centre.
+    """
+    scale = math.sqrt(math.log2(math.e)) / width
+    z, centres = scale * z, scale * centres
+    own, theirs = (side.square().sum(-1, keepdim=True) / -2 for side in (z, centres))
+    left = torch.cat([z, own, torch.ones_like(own)], -1)
+    right = torch.cat([centres, torch.ones_like(theirs), theirs], -1)
+    return (left @ right.T).clamp_(LEAST, 0).exp2_()
 
 
 @dataclass(frozen=True)
-class Grid(Ratio):
+class Grid:
     """A table over the ranks of two columns, given as normal scores; between its nodes T is bilinear."""
 
     table: Tensor  # (NODES, NODES)
@@ -211,24 +246,47 @@ class Grid(Ratio):
     @classmethod
     def fit(cls, x: Tensor, y: Tensor, width: float) -> "Grid":
         """The log-ratio of counts smoothed by a Gaussian kernel that the edges of the unit square reflect."""
-        place = (torch.arange(NODES, device=x.device) + 0.5) / NODES
-        images = torch.cat([-place, place, 2 - place])
-        kernel = kernels(place.unsqueeze(1), images.unsqueeze(1), width).unflatten(1, (3, NODES)).sum(1)
-        kernel = kernel / kernel.sum(0)
-        joint = kernel @ (hats(x).T @ hats(y)) @ kernel.T / len(x)
+        kernel = reflected(width, x.device)
+        joint = kernel @ counts(x, y) @ kernel.T / len(x)
         rows, columns = joint.sum(1, keepdim=True), joint.sum(0, keepdim=True)
         return cls(smoothed(joint, rows, columns, ALONE / len(x) * float(kernel.max()) ** 2))
 
-    def left(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights of the nodes, times the table."""
-        return hats(x) @ self.table, x.new_zeros(x.shape[:-1])
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """(n, 1) and (n, 1) -> (n,): each x with its own y."""
+        (i, a), (j, b) = between(x), between(y)
+        below, above = (torch.lerp(self.table[i, k], self.table[i + 1, k], a) for k in (j, j + 1))
+        return torch.lerp(below, above, b)
 
-    def right(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights of the nodes."""
-        return hats(y), y.new_zeros(y.shape[:-1])
+    def matrix(self, x: Tensor, y: Tensor) -> Tensor:
+        """(..., n, 1) and (..., m, 1) -> (..., n, m): row i is anchored at x_i."""
+        (i, a), (j, b) = between(x), between(y)
+        rows = torch.lerp(self.table[i], self.table[i + 1], a.unsqueeze(-1))
+        below, above = (rows.take_along_dim(k.unsqueeze(-2), -1) for k in (j, j + 1))
+        return torch.lerp(below, above, b.unsqueeze(-2))
 
 
-def hats(z: Tensor) -> Tensor:
-    """(n, 1) normal scores -> (n, NODES) weights of the two nodes beside each rank."""
-    place = (torch.special.ndtr(z) * NODES - 0.5).clamp(0, NODES - 1)
-    return (1 - (place - torch.arange(NODES, device=z.device)).abs()).clamp_min(0)
+@lru_cache(maxsize=32)
+def reflected(width: float, device: torch.device) -> Tensor:
+    """(NODES, NODES) a kernel at each node, of mass 1, whose tails beyond the edges are folded back."""
+    place = (torch.arange(NODES, device=device) + 0.5) / NODES
+    images = torch.cat([-place, place, 2 - place])
+    kernel = kernels(place.unsqueeze(1), images.unsqueeze(1), width).unflatten(1, (3, NODES)).sum(1)
+    return kernel / kernel.sum(0)
+
+
+def counts(x: Tensor, y: Tensor) -> Tensor:
+    """(n, 1) and (n, 1) -> (NODES, NODES): each row is shared by the four nodes around it."""
+    (i, a), (j, b) = between(x), between(y)
+    shares = [
+        torch.bincount((i + right) * NODES + j + up, wide * high, NODES**2)
+        for right, wide in enumerate((1 - a, a))
+        for up, high in enumerate((1 - b, b))
+    ]
+    return torch.stack(shares).sum(0).view(NODES, NODES)
+
+
+def between(z: Tensor) -> tuple[Tensor, Tensor]:
+    """(..., n, 1) normal scores -> (..., n) the node below each rank, and how far the rank is on the way to the next."""
+    place = (torch.special.ndtr(z.squeeze(-1)) * NODES - 0.5).clamp(0, NODES - 1)
+    below = place.long().clamp(max=NODES - 2)
+    return below, place - below

@@ -33,14 +33,14 @@ from remi.losses import Scores, estimators
 from remi.training import Adam, Loop, Stream, evaluation, loop
 
 LOOK_EVERY = 50  # steps between two looks at the validation rows
-PATIENCE = 6  # looks without a value better by TOLERANCE before training ends
+PATIENCE = 10  # looks without a value better by TOLERANCE before training ends
 TOLERANCE = 0.05  # standard errors of the value
-LONG = 400  # steps after which the others are recorded: two to three seconds that are won back in as many steps
 AVERAGE = 0.7  # weight of the past in the moving average of the parameters that a look judges
 PATIENT = 3  # seconds without a progress bar
-READ, FEWEST = 2**24, 32  # pairs of a stack that are read, as long as a row meets at least so many others
+READ, FEWEST = 2**22, 32  # pairs of a stack that are read, as long as a row meets at least so many others
 FEWEST_PER_COLUMN = 2  # rows to fit closed forms to
 SHARES, SLOWEST = (2, 4), math.sqrt(2)  # of the rows; what halving them makes of an error at least
+SETTLED = 50_000  # rows to fit to, beyond which nothing is extrapolated
 GROUPS = 10  # parts of the held-out rows that the jackknife leaves out in turn
 
 
@@ -122,7 +122,8 @@ def train(question: Question, network: nn.Module, splits: Sequence[Split], plan:
     weights, raised = weigh(question, [*closed, learned], validation, plan)
     whole = mixture([*fit(question, rest, plan), learned], weights, raised, plan)
     least, columns = min(part.shape[1] for part in rest), sum(sample.shape[1] for sample in question.samples)
-    shares = [share for share in SHARES if least >= share * FEWEST_PER_COLUMN * columns and not bool(whole.idle.all())]
+    open_ = least <= SETTLED and not bool(whole.idle.all())
+    shares = [share for share in SHARES if open_ and least >= share * FEWEST_PER_COLUMN * columns]
     fewer = [
         mixture([*fit(question, [part[:, ::share] for part in rest], plan), learned], weights, raised, plan) for share in shares
     ]
@@ -137,12 +138,12 @@ def descend(
     Returns:
         The history of an `Estimate`.
     """
-    network, device = critic.network, splits[0].train.device
+    network, each, device = critic.network, Mean(critic.network, 1), splits[0].train.device
     generators = [torch.Generator().manual_seed(plan.seed * 10_007 + run + 1) for run in range(plan.runs)]
     runs, train = torch.arange(plan.runs, device=device).unsqueeze(-1), [part.train.repeat(plan.restarts, 1) for part in splits]
 
     def score(*positions: Tensor) -> Scores:
-        return question.score(network, *(part[runs, at] for part, at in zip(train, positions, strict=True)))
+        return question.score(each, *(part[runs, at] for part, at in zip(train, positions, strict=True)))
 
     if isinstance(network, QuadraticCritic | RatioCritic):
         starts = (
@@ -161,8 +162,8 @@ def descend(
 
     kept, average = [part.clone() for part in state], [part.clone() for part in state]
     best_step, moved_at = (torch.zeros(plan.folds, dtype=torch.long, device=device) for _ in range(2))
-    steps, looks, step = [0], [best], training.step
-    own = isinstance(network, QuadraticCritic | RatioCritic) and device.type == "cpu"
+    ours = isinstance(network, QuadraticCritic | RatioCritic) and device.type == "cpu"
+    steps, looks, step = [0], [best], loop.program(training, record=ours)
     with tqdm(total=plan.steps, desc="training critics", unit="step", disable=None, leave=False, delay=PATIENT) as bar:
         while steps[-1] < plan.steps:
             chunk = min(LOOK_EVERY, plan.steps - steps[-1])
@@ -187,7 +188,6 @@ def descend(
             if bool((steps[-1] - moved_at >= PATIENCE * LOOK_EVERY).all()) or not bool(training.alive.any()):
                 break
             put(latest)
-            step = loop.program(training, record=True) if own and steps[-1] == LONG else step
     put(kept)
     return {
         "step": np.array(steps),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LAM = 0.1  # weight of the regularizer where none is given
+LEARNED = 20_000  # rows of a fold at most, that trained critics read by themselves
 BEYOND = 1.5  # times what critics read more on their training rows: so far may a value be low, as known tasks have shown
 
 
@@ -211,7 +212,7 @@ def estimate_mi(
         folds: parts of the data; each is read by critics trained on the others.
         restarts: critics per fold, whose scores are averaged.
         batch: rows per step; all their batch * (batch - 1) unpaired combinations are used.
-        steps: at most so many; training ends when what is read of the validation rows has not grown for 300 steps.
+        steps: at most so many; training ends when what is read of the validation rows has not grown for 500 steps.
         lr: Adam's.
         device: "cpu", "cuda" or "auto".
         series: rows follow each other in time: folds are stretches with gaps between them, as long as rows remember each
@@ -378,8 +379,8 @@ def term(question: Question, plan: Plan, critic: object, splits: Sequence[Split]
     held_out = read(question, trained.mixture, unseen, plan)
     found = readings(held_out, plan) | table_reading(question)
     for name, rows in (
-        ("training rows", [spread(part.train, part.held_out.shape[1]) for part in splits]),
-        ("trained critics", unseen),
+        ("training rows", [spread(part.train, min(LEARNED, part.held_out.shape[1])) for part in splits]),
+        ("trained critics", [spread(part, LEARNED) for part in unseen]),
     ):
         found[name] = learned(question, trained.mixture, rows, plan)
     gained = float(trained.mixture.weights[-1].mean()) * max(0.0, found["training rows"] - found["trained critics"])

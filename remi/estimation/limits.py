@@ -13,7 +13,7 @@ from remi.estimation.questions import BLOCK, LOOK_BLOCK, Question
 from remi.losses import Scores
 
 WITNESSES = 10  # draws from Q that a density ratio needs to be believed
-HIGHEST = 2**13  # training rows among whose scores the largest is sought
+HIGHEST = 2**10  # training rows among whose scores the largest is sought
 
 
 class Limits(NamedTuple):
@@ -35,7 +35,7 @@ class Limits(NamedTuple):
 
         def one(values: Tensor) -> Tensor:
             low, high, offset = (limit.view(-1, *[1] * (values.ndim - 1)) for limit in (self.low, self.high, self.offset))
-            return values.clamp(low, high) - offset
+            return values.clamp(low, high).sub_(offset)
 
         scores = scores.map(one)
         if not self.by_row:

@@ -14,6 +14,7 @@ from remi.estimation.plan import Plan
 from remi.estimation.questions import BLOCK, LOOK_BLOCK, Question
 from remi.losses import Scores
 
+FITTED = 100_000  # rows of a fold at most, to which a closed form is fitted
 TURNS = 60  # of expectation and maximization
 SOMETHING = 1.0  # standard errors by which a mixture must read more than T = 0
 ROUNDING = 1e-6  # nats: a critic that is one number everywhere reads no more than T = 0
@@ -31,7 +32,7 @@ class ByFold:
         return torch.stack([ratio(*parts) for ratio, *parts in zip(self.ratios, *rows, strict=True)])
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
-        """All pairs."""
+        """(folds, blocks, n, ...) each -> (folds, blocks, n, n): all pairs of each block."""
         return torch.stack([ratio.matrix(*parts) for ratio, *parts in zip(self.ratios, x, y, strict=True)])
 
 
@@ -46,10 +47,13 @@ class Mean:
         return self._over(self.network, *rows)
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
-        """All pairs."""
-        return self._over(self.network.matrix, x, y)  # type: ignore[arg-type]
+        """(folds, blocks, n, ...) each -> (folds, blocks, n, n): all pairs of each block."""
+        score: Any = self.network.matrix
+        return torch.stack([self._over(score, *pair) for pair in zip(x.unbind(1), y.unbind(1), strict=True)], 1)
 
     def _over(self, score: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+        if self.restarts == 1:
+            return score(*rows)
         values = score(*(part.repeat(self.restarts, 1, 1) for part in rows))
         return values.unflatten(0, (self.restarts, -1)).mean(0)
 
@@ -84,21 +88,24 @@ class Mixture:
     @torch.no_grad()
     def score(self, question: Question, *rows: Tensor, block: int) -> Scores:
         """Scores (folds, ...) of these rows (folds, n)."""
+        shared = [(part, w) for part, w in zip(self.parts, self.weights[1:], strict=True) if bool(w.any())]
+        if not shared:
+            zero = read_part(question, self.parts[0], *rows, block=block).map(torch.zeros_like)
+            return zero.map(lambda values: values + self.offset)
         total: Scores | None = None
-        for part, weight in zip(self.parts, self.weights[1:].log(), strict=True):
-            if not bool(weight.isfinite().any()):
-                continue
-            scores = read_part(question, part, *rows, block=block).map(partial(_weighted, weight))
-            total = scores if total is None else combine(torch.logaddexp, total, scores)
-        nothing = self.weights[0].log()
-        if total is None:
-            total = read_part(question, self.parts[0], *rows, block=block).map(torch.zeros_like)
-            return total.map(lambda values: values + self.offset)
-        return total.map(lambda values: torch.logaddexp(values, _beside(nothing, values).expand_as(values)) + self.offset)
+        for part, weight in shared:
+            scores = read_part(question, part, *rows, block=block)
+            if bool((weight == 1).all()):
+                return scores.map(lambda values: values + self.offset)
+            ratio = scores.map(partial(_ratio, weight))
+            total = ratio if total is None else combine(torch.Tensor.add_, total, ratio)
+        assert total is not None
+        return total.map(lambda values: values.add_(_beside(self.weights[0], values)).log_().add_(self.offset))
 
 
-def _weighted(weight: Tensor, values: Tensor) -> Tensor:
-    return values + _beside(weight, values)
+def _ratio(weight: Tensor, values: Tensor) -> Tensor:
+    """The weighted ratio."""
+    return values.exp().mul_(_beside(weight, values))
 
 
 def _beside(weight: Tensor, values: Tensor) -> Tensor:
@@ -119,6 +126,7 @@ def read_part(question: Question, part: Part, *rows: Tensor, block: int) -> Scor
 @torch.no_grad()
 def fit(question: Question, rows: Sequence[Tensor], plan: Plan) -> list[Part]:
     """The density ratios in closed form of these rows (folds, n) of each sample."""
+    rows = [spread(part, FITTED) for part in rows]
     folds = [question.ratios(*(part[fold] for part in rows)) for fold in range(plan.folds)]
     ratios = [ByFold(kind) for kind in zip(*folds, strict=True)]
     return [Part(ratio, limits(question, ratio, rows, plan)) for ratio in ratios]

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from remi.estimation.closed import CLOSE, FINE, MOST, TAILS, WIDTHS, Elliptical, Grid, Kernel, Quadratic, Ratio, Square
+from remi.estimation.closed import CLOSE, FINE, MOST, TAILS, WIDTHS, Elliptical, Grid, Kernel, Quadratic, Square, Turning
 from remi.estimation.ratios import Forms, QuadraticCritic, RatioCritic
 from remi.estimation.starts import difference_start, gaussian_starts, table_starts
 from remi.losses import Scores
 
 BLOCK, LOOK_BLOCK = 512, 128  # rows of a score matrix when held-out rows are read, and at a look; more rows make more matrices
+AT_ONCE = 1024  # rows of the matrices that are made together
 
 
 class Question(ABC):
@@ -81,9 +82,10 @@ class Dependence(Question):
         """All pairs within each block, the blocks below each other; rows that do not fill a block are left out."""
         blocks = -(-rows[0].shape[1] // block)
         size = rows[0].shape[1] // blocks
-        matrices = [network.matrix(self.x[part], self.y[part]) for part in rows[0][:, : blocks * size].split(size, 1)]
-        joint = torch.cat([matrix.diagonal(dim1=-2, dim2=-1) for matrix in matrices], -1)
-        return Scores(joint, torch.cat(matrices, -2), marginal_mask=self._unpaired(blocks * size, size), rowwise=True)
+        apart = rows[0][:, : blocks * size].unflatten(1, (blocks, size)).split(max(1, AT_ONCE // size), 1)
+        pairs = torch.cat([network.matrix(self.x[part], self.y[part]) for part in apart], 1)
+        joint, marginal = pairs.diagonal(dim1=-2, dim2=-1).flatten(1), pairs.flatten(1, 2)
+        return Scores(joint, marginal, marginal_mask=self._unpaired(blocks * size, size), rowwise=True)
 
     def _unpaired(self, n: int, size: int) -> Tensor:
         """(n, size) False where a row meets itself."""
@@ -132,11 +134,13 @@ class Dependence(Question):
             features.append(first)
         return table_starts(counts, *features)
 
-    def ratios(self, *rows: Tensor) -> list[Ratio]:
-        """Gaussians or tables; of numbers, Student-t distributions; of few columns, what neighbouring rows say."""
+    def ratios(self, *rows: Tensor) -> list[Callable[..., Tensor]]:
+        """Gaussians or tables; of numbers, directions that turn, Student-t distributions; of few columns, neighbouring rows."""
         x, y = self.x[rows[0]], self.y[rows[0]]
         columns = x.shape[1] + y.shape[1]
-        found: list[Ratio] = [Quadratic(forms) for forms in self.starts(*rows)]
+        found: list[Callable[..., Tensor]] = [Quadratic(forms) for forms in self.starts(*rows)]
+        if self.numbers and columns > 2:
+            found += [Turning.fit(x, y, side) for side in (0, 1)]
         if self.numbers and columns <= MOST:
             found += [Elliptical.fit(x, y, dof, scores=self.scores) for dof in TAILS]
         if self.levels is None and columns <= CLOSE:

@@ -1,5 +1,6 @@
 """Critics that begin at Gaussians' log-density ratio and learn what departs from it, a stack of runs at once."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,13 +10,15 @@ from remi.training import critics
 
 Forms = tuple[Tensor, ...]
 WIDTH, RANK = 64, 32  # of the default critic's networks
+FARTHEST = 3.0  # standard deviations of a distance
 
 
 class QuadraticCritic(nn.Module):
-    """T(x, y) = x'My + x'Ax + y'By + x'c + y'd + f(x) . g(y) + a(x) + b(y), a stack of runs.
+    """T(x, y) = x'My + x'Ax + y'By + x'c + y'd + r(x) x'Uy + x'Vy r(y) + f(x) . g(y) + a(x) + b(y), a stack of runs.
 
-    The forms are the log-density ratio of Gaussians, or any table over the levels of two discrete columns; the networks are
-    what departs from it. All n^2 pairs cost one matrix product.
+    The forms are the log-density ratio of Gaussians, or any table over the levels of two discrete columns. What departs from
+    it are directions that turn with the distance r, see `distance`, and networks, which see it as one more column. All n^2
+    pairs cost one matrix product.
     """
 
     def __init__(self, dim_x: int, dim_y: int, runs: int) -> None:
@@ -23,8 +26,10 @@ class QuadraticCritic(nn.Module):
         self.cross = critics.Linear(dim_x, dim_y, bias=False, runs=runs)
         self.own_x = critics.Linear(dim_x, dim_x, bias=False, runs=runs)
         self.own_y = critics.Linear(dim_y, dim_y, bias=False, runs=runs)
-        self.net_x = critics.mlp([dim_x, WIDTH, WIDTH, RANK + 1], runs=runs)
-        self.net_y = critics.mlp([dim_y, WIDTH, WIDTH, RANK + 1], runs=runs)
+        self.turn_x = critics.Linear(dim_x, dim_y, bias=False, runs=runs)
+        self.turn_y = critics.Linear(dim_x, dim_y, bias=False, runs=runs)
+        self.net_x = critics.mlp([dim_x + 1, WIDTH, WIDTH, RANK + 1], runs=runs)
+        self.net_y = critics.mlp([dim_y + 1, WIDTH, WIDTH, RANK + 1], runs=runs)
         self.line_x = critics.Linear(dim_x, 1, bias=False, runs=runs)
         self.line_y = critics.Linear(dim_y, 1, bias=False, runs=runs)
 
@@ -39,8 +44,10 @@ class QuadraticCritic(nn.Module):
         return f @ g.transpose(-1, -2) + a.unsqueeze(-1) + b.unsqueeze(-2)
 
     def _halves(self, x: Tensor, y: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        hidden_x, hidden_y = self.net_x(x), self.net_y(y)
-        f, g = torch.cat([self.cross(x), hidden_x[..., :-1]], -1), torch.cat([y, hidden_y[..., :-1]], -1)
+        far_x, far_y = distance(x), distance(y)
+        hidden_x, hidden_y = self.net_x(torch.cat([x, far_x], -1)), self.net_y(torch.cat([y, far_y], -1))
+        f = torch.cat([self.cross(x) + self.turn_x(far_x * x), self.turn_y(x), hidden_x[..., :-1]], -1)
+        g = torch.cat([y, far_y * y, hidden_y[..., :-1]], -1)
         a = (x * self.own_x(x)).sum(-1) + self.line_x(x).squeeze(-1) + hidden_x[..., -1]
         b = (y * self.own_y(y)).sum(-1) + self.line_y(y).squeeze(-1) + hidden_y[..., -1]
         return (f, a), (g, b)
@@ -53,7 +60,7 @@ class QuadraticCritic(nn.Module):
     def begin(self, generators: Sequence[torch.Generator]) -> None:
         """Random networks that add nothing yet."""
         critics.initialize(self, generators)
-        for form in self.forms():
+        for form in (*self.forms(), self.turn_x.weight.data, self.turn_y.weight.data):
             form.zero_()
         for values in (self.net_x[-1].weight, self.net_x[-1].bias, self.net_y[-1].weight, self.net_y[-1].bias):
             assert isinstance(values, Tensor)
@@ -65,6 +72,12 @@ class QuadraticCritic(nn.Module):
         """Add a constant (runs,) to T."""
         assert isinstance(self.net_x[-1].bias, Tensor)
         self.net_x[-1].bias.data[..., 0, -1] += amount
+
+
+def distance(z: Tensor) -> Tensor:
+    """(..., d) standardized columns -> (..., 1) their squared length, standardized as that of independent normal ones."""
+    d = z.shape[-1]
+    return ((z.square().sum(-1, keepdim=True) - d) / math.sqrt(2 * d)).clamp(-FARTHEST, FARTHEST)
 
 
 class RatioCritic(nn.Module):

@@ -39,7 +39,7 @@ def gaussian_starts(x: Tensor, y: Tensor) -> list[Forms]:
     u, s, v = _directions(x, y, white_x, white_y)
     sizes = len(x), x.shape[1], y.shape[1]
     whole = [_forms(white_x @ u, shrunk(s, *sizes), white_y @ v) for shrunk in (_stein, _single)]
-    return [*whole, _sparse(x, y), _halves(x, y)]
+    return [*whole, sparse_start(x, y), _halves(x, y)]
 
 
 def _directions(x: Tensor, y: Tensor, white_x: Tensor, white_y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,8 +69,9 @@ def _single(s: Tensor, n: float, dim_x: int, dim_y: int) -> Tensor:
     return torch.where(scaled > 1 + math.sqrt(ratio), above, 0.0) * math.sqrt(large / n)
 
 
-def _sparse(x: Tensor, y: Tensor) -> Forms:
+def sparse_start(x: Tensor, y: Tensor) -> Forms:
     """Only columns with a correlation that the largest of so many noises would not reach."""
+    x, y = (z.double() - z.double().mean(0) for z in (x, y))
     correlations = (x / x.norm(dim=0).clamp_min(1e-12)).T @ (y / y.norm(dim=0).clamp_min(1e-12))
     beyond = correlations.abs() > math.sqrt(2 * math.log(max(2, correlations.numel())) / len(x))
     chosen_x, chosen_y = beyond.any(1), beyond.any(0)

@@ -13,6 +13,9 @@ from remi.estimation import closed, crossfit, mixture
 from remi.estimation.limits import Limits
 from remi.estimation.plan import Plan
 from remi.estimation.questions import Dependence
+from remi.estimation.ratios import distance
+from remi.estimation.starts import gaussian_starts
+from remi.training import loop
 
 PLAN = Plan("remine", 0, 2, 1, 16, 0, 1e-3)
 SCATTER = np.array([[1.0, 0.3, 0.6], [0.3, 1.0, 0.0], [0.6, 0.0, 1.0]])  # of x, two columns, and y, one
@@ -47,6 +50,33 @@ def test_an_elliptical_fit_is_the_log_ratio(dof, scores):
     assert (other - found).std() > 0.05
 
 
+def test_a_distance_is_standardized_and_has_an_end():
+    far = distance(torch.tensor(np.random.default_rng(0).normal(size=(50_000, 7))))
+    assert far.shape == (50_000, 1)
+    assert float(far.mean()) == pytest.approx(0, abs=0.02)
+    assert float(far.std()) == pytest.approx(1, abs=0.05)
+    assert float(distance(torch.full((1, 7), 9.0))) == 3.0
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_direction_that_turns_with_distance_is_seen(side):
+    rho, n = 0.8, 20_000
+    z, noise = (torch.tensor(np.random.default_rng(seed).normal(size=(n, 4)), dtype=torch.float32) for seed in (0, 1))
+    angle = 0.6 * distance(z)[:, 0]
+    turned = angle.cos() * z[:, 0] + angle.sin() * z[:, 1]
+    other = noise.clone()
+    other[:, 0] = rho * turned + math.sqrt(1 - rho**2) * noise[:, 0]
+    pair = (z, other) if side == 0 else (other, z)
+    turning, straight = closed.Turning.fit(*pair, side), closed.Quadratic(gaussian_starts(*pair)[2])
+    shuffled = pair[1].roll(1, 0)
+    read = [float(ratio(*pair).mean() - ratio(pair[0], shuffled).exp().mean().log()) for ratio in (turning, straight)]
+    truth = -math.log(1 - rho**2) / 2
+    assert read[0] > read[1] + 0.1
+    assert truth - 0.1 < read[0] < truth + 0.02
+    part = slice(0, 50)
+    assert torch.allclose(turning.matrix(pair[0][part], pair[1][part]).diagonal(), turning(*pair)[part], atol=1e-5)
+
+
 @pytest.mark.parametrize("width", closed.WIDTHS)
 def test_a_kernel_ratio_is_that_of_mean_products(width):
     x, y = (torch.tensor(np.random.default_rng(seed).normal(size=(50, 2))) for seed in (0, 1))
@@ -69,11 +99,29 @@ def test_a_table_of_smoothed_ranks_nears_the_log_ratio():
     assert float(found.mean()) == pytest.approx(-math.log(1 - rho**2) / 2, abs=0.02)
 
 
-def test_hats_are_a_partition():
+def test_rows_are_shared_by_the_nodes_around_their_ranks():
     z = torch.tensor([[-9.0], [-1.3], [0.0], [0.7], [9.0]])
-    weights = closed.hats(z)
-    assert torch.allclose(weights.sum(1), torch.ones(5))
-    assert int((weights > 0).sum(1).max()) <= 2
+    place, share = closed.between(z)
+    rank = torch.special.ndtr(z[:, 0]) * closed.NODES - 0.5
+    assert torch.allclose((place + share)[1:-1], rank[1:-1], atol=1e-4)
+    assert (place[0], share[0]) == (0, 0)
+    assert (place[-1], share[-1]) == (closed.NODES - 2, 1)
+    table = closed.counts(z, z.flip(0))
+    assert float(table.sum()) == pytest.approx(5)
+    at = torch.arange(closed.NODES, dtype=torch.float64)
+    assert float(table.sum(1).double() @ at) == pytest.approx(float((place + share).sum()), rel=1e-6)
+
+
+def test_a_table_between_its_nodes_is_bilinear():
+    x, y = torch.tensor(np.random.default_rng(0).normal(size=(2, 400, 1)), dtype=torch.float32)
+    table = closed.Grid.fit(x, y, 0.1)
+    nodes = torch.special.ndtri((torch.arange(closed.NODES, dtype=torch.float64) + 0.5) / closed.NODES)[:, None]
+    assert torch.allclose(table.matrix(nodes.float(), nodes.float()), table.table, atol=2e-3)
+    assert torch.allclose(table.matrix(x, y).diagonal(), table(x, y), atol=1e-6)
+    u = torch.special.ndtr(nodes)
+    halfway = torch.special.ndtri((u[:-1] + u[1:]) / 2).float()
+    four = table.table.unfold(0, 2, 1).unfold(1, 2, 1).mean((-2, -1))
+    assert torch.allclose(table.matrix(halfway, halfway), four, atol=2e-3)
 
 
 # ---- Weights ------------------------------------------------------------------------------------------------------------
@@ -201,8 +249,8 @@ def test_training_ends_where_a_closed_form_says_it_all():
 def test_recorded_steps_are_the_same_steps(monkeypatch):
     x, noise = np.random.default_rng(0).normal(size=(2, 300))
     both = []
-    for long in (crossfit.LOOK_EVERY, 10**9):
-        monkeypatch.setattr(crossfit, "LONG", long)
+    for program in (loop.program, lambda training, record: training.step):
+        monkeypatch.setattr(loop, "program", program)
         both.append(estimate_mi(x, np.sin(3 * x) + 0.3 * noise, steps=150, restarts=1, permutations=0))
     recorded, plain = both
     assert recorded.history["step"][-1] == 150

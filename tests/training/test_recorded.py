@@ -142,3 +142,27 @@ def test_what_is_recorded_is_called_on_the_tensors_of_the_step():
     for _ in range(2):
         again(torch.tensor([1.0, 2.0, 3.0]))
     assert held.tolist() == [0.0, 4.0, 6.0]
+
+
+def test_a_number_that_python_sees_is_refused():
+    held = torch.zeros(3)
+
+    def step(x):
+        if float(x.sum()) > 0:
+            held.add_(x)
+
+    with pytest.raises(RuntimeError, match="must not depend on values that Python sees; aten::_local_scalar_dense"):
+        recorded(step, torch.ones(3))
+
+
+def test_parts_of_a_tensor_and_lists_of_tensors_are_recorded():
+    held = torch.zeros(2, 4)
+
+    def step(x):
+        first, second = (x * 2).split(2)
+        held.copy_(torch.cat(torch.stack([first, second]).unbind(1)[::-1]).expand(2, 4))
+
+    again = recorded(step, torch.arange(4.0))
+    held.zero_()
+    again(torch.arange(4.0))
+    assert held.tolist() == [[2.0, 6.0, 0.0, 4.0]] * 2
