@@ -5,12 +5,15 @@ The parts of a loss are greys, its estimate has the family's hue.
 """
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib.style
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 from PIL import Image
 
@@ -38,6 +41,16 @@ class Rounded(ConstrainedLayoutEngine):
 def rounded(box: Any) -> Bbox:
     """The box in whole billionths of its figure."""
     return Bbox(box.get_points().round(9))
+
+
+def legend(figure: Figure | SubFigure, looks: Mapping[str, Mapping[str, Any]], columns: int | None = None) -> None:
+    """A legend above, a line per name as its look says; a look with several colours shows each of them."""
+    hues = [[look["color"]] if isinstance(look["color"], str) else look["color"] for look in looks.values()]
+    lines: Any = [
+        tuple(Line2D([], [], **{**look, "color": hue}) for hue in own) for look, own in zip(looks.values(), hues, strict=True)
+    ]
+    beside = {tuple: HandlerTuple(ndivide=None)}
+    figure.legend(lines, list(looks), loc="outside upper center", ncols=columns or len(looks), handler_map=beside)
 
 
 def render(figure: Figure) -> dict[str, bytes]:

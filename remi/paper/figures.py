@@ -13,8 +13,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.legend_handler import HandlerTuple
-from matplotlib.lines import Line2D
 
 import remi
 from remi.losses import LABELS, family
@@ -24,7 +22,7 @@ from remi.paper.measures import level_errors, levels, smooth, trace
 from remi.paper.plans import Curve, GaussianPlan, OneHotPlan, Plan
 from remi.paper.slopes import slopes
 from remi.runs import SOURCES, EncoderRun, Record
-from remi.style import HUES, JOINT, MARGINAL, PALETTE, TRUTH, render
+from remi.style import HUES, JOINT, MARGINAL, PALETTE, TRUTH, legend, render
 from remi.training import images
 
 PRODUCTS = Path(os.environ.get("REMI_FIGURES", Path(remi.__file__).parents[1] / "figures"))
@@ -188,14 +186,11 @@ def grid(
     if not key:
         return panels
     hues = list(dict.fromkeys(HUES[family(curve.loss)] for curve in curves))
-    names = {"first term $E_P[T]$": [JOINT], key[0]: [MARGINAL], "MI estimate": hues, r"true MI, $\log 16$": [TRUTH]}
-    looks: list[dict[str, Any]] = [{"ls": "-"}] * 3 + [{"ls": ":"}] + [{"ls": "", "marker": "o", "ms": 3}] * 2
-    names |= dict(zip(key[1:], (hues, [MARGINAL]), strict=False))
-    handles = [
-        tuple(Line2D([], [], color=c, **look) for c in colours) for colours, look in zip(names.values(), looks, strict=False)
-    ]
-    together = {tuple: HandlerTuple(ndivide=None)}
-    figure.legend(handles, list(names), loc="outside upper center", ncols=3 if key[1:] else 4, handler_map=together)  # type: ignore[call-overload]
+    outputs = zip(key[1:], (hues, MARGINAL), strict=False)
+    looks: dict[str, Any] = {"first term $E_P[T]$": {"color": JOINT}, key[0]: {"color": MARGINAL}, "MI estimate": {"color": hues}}
+    looks[r"true MI, $\log 16$"] = {"color": TRUTH, "ls": ":"}
+    looks |= {name: {"color": colour, "ls": "", "marker": "o", "ms": 3} for name, colour in outputs}
+    legend(figure, looks, columns=3 if key[1:] else 4)
     return panels
 
 
@@ -250,26 +245,22 @@ def figure2(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     return figure, table
 
 
-def stacked(
-    figure: SubFigure, records: Records, curves: Sequence[Curve], frames: Mapping[str, tuple[float, float]]
-) -> pd.DataFrame:
-    """Breakdown, critic outputs and the seeds that are alive, a column per curve (Figs. 3 and 5).
+def outputs(low: float, high: float, mine: float | None = None) -> Part:
+    """`scatter` between two values; of MINE from `mine` on."""
 
-    Args:
-        figure: where it is drawn.
-        records: of every curve.
-        curves: the columns.
-        frames: the vertical range of the outputs by loss.
-    """
+    def part(axes: Axes, rows: pd.DataFrame, hue: str) -> None:
+        scatter(axes, rows, hue)
+        axes.set_ylim(low if mine is None or hue != PALETTE["mine"] else mine, high)
+
+    return part
+
+
+def stacked(figure: SubFigure, records: Records, curves: Sequence[Curve], clouds: Part) -> pd.DataFrame:
+    """Breakdown, critic outputs and the seeds that are alive, a column per curve (Figs. 3 and 5)."""
     drawn = {curve.key: records[curve.key] for curve in curves}
     table = traces(drawn)
-
-    def outputs(axes: Axes, rows: pd.DataFrame, hue: str) -> None:
-        scatter(axes, rows, hue)
-        axes.set_ylim(next(frame for loss, frame in frames.items() if PALETTE[family(loss)] == hue))
-
     key = ["second term", "$T$ on the diagonal", "$T$ off the diagonal"]
-    panels = grid(figure, table, curves, {breakdown: 1.7, outputs: 1.5, alive: 0.35}, key=key)
+    panels = grid(figure, table, curves, {breakdown: 1.7, clouds: 1.5, alive: 0.35}, key=key)
     for axes, curve in zip(panels[0], curves, strict=True):
         run = drawn[curve.key][0].run
         axes.set_title(f"{curve.label}\n" + ("" if run.lam is None else rf"$\lambda = {run.lam:g}$, ") + f"batch {run.batch}")
@@ -287,13 +278,8 @@ CONTROLS = (
 def figure3(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     """MINE and NWJ at batch 32, each beside the control that takes its explosion away; the outputs of later losses below."""
     figure, above, below = divided(4.35, 2.3)
-    table = stacked(above, records, CONTROLS, {"mine": (-110, 15), "nwj": (-30, 15)})
-
-    def outputs(axes: Axes, rows: pd.DataFrame, hue: str) -> None:
-        scatter(axes, rows, hue)
-        axes.set_ylim(-30, 15)
-
-    return figure, pd.concat([table, later(below, records, OUTPUTS, {outputs: 1.4, alive: 0.35})], ignore_index=True)
+    table = stacked(above, records, CONTROLS, outputs(-30, 15, mine=-110))
+    return figure, pd.concat([table, later(below, records, OUTPUTS, {outputs(-30, 15): 1.4, alive: 0.35})], ignore_index=True)
 
 
 def figure4(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
@@ -319,7 +305,7 @@ TWINS = (
 def figure5(plan: OneHotPlan, records: Records) -> tuple[Figure, pd.DataFrame]:
     """ReMINE and ReNWJ, both targets, at batch 32; ReNWJ in the gentler setting; the estimates of later losses below."""
     figure, above, below = divided(4.35, 1.9)
-    table = stacked(above, records, TWINS, {"remine": (-15, 10), "renwj": (-15, 10)})
+    table = stacked(above, records, TWINS, outputs(-15, 10))
 
     def beside_remine(axes: Axes, rows: pd.DataFrame, hue: str) -> None:
         band(axes, table[table.curve == "remine"], "estimate", PALETTE["mine"])
@@ -366,59 +352,60 @@ def staircase(plan: GaussianPlan, table: pd.DataFrame) -> Figure:
 
     Below, the later losses that the table has: estimate and error, and the error of ReMINE in grey.
     """
-    names = {key.format(loss): (loss, look[0]) for loss in PALETTE for key, look in TREATMENTS.items()}
-    table = table.assign(error=table.error.clip(upper=LARGEST), **{
-        name: [names.get(key, ("", ""))[k] for key in table.curve] for k, name in enumerate(("loss", "treatment"))
-    })  # fmt: skip
+    names = [(key.format(loss), loss, look[0]) for loss in PALETTE for key, look in TREATMENTS.items()]
+    table = table.merge(pd.DataFrame(names, columns=["curve", "loss", "treatment"]), how="left")
+    table["error"] = table.error.clip(upper=LARGEST)
+    steps, total = table.step.dropna().unique(), plan.steps_per_level * len(plan.problem.levels)
+    truth, levels = [plan.problem.true_mi(int(step)) for step in steps], plan.problem.levels
+    frames: dict[str, dict[str, Any]] = {
+        "estimate": {"xlabel": "step", "ylabel": "estimate (nats)", "xticks": (0, total), "ylim": (-2.5, 12)},
+        "bias": {"xlabel": "", "ylabel": "bias (nats)", "xticks": levels, "ylim": (-7, 3)},
+        "error": {"xlabel": "truth (nats)", "ylabel": "rms error (nats)", "xticks": levels},
+    }
+
+    def draw(axes: Axes, measure: str, rows: pd.DataFrame, **look: Any) -> None:
+        x, look = "step" if measure == "estimate" else "level", {"legend": False, "err_kws": {"lw": 0}} | look
+        sns.lineplot(rows.dropna(subset=measure), x=x, y=measure, errorbar=("pi", 100), ax=axes, **look)
+        axes.set(**frames[measure])
+
+    def columns(part: Figure | SubFigure, measures: int, titles: Sequence[str]) -> Any:
+        panels = part.subplots(measures, len(titles), sharex="row", sharey="row")
+        for axes, title in zip(panels[0], titles, strict=True):
+            axes.plot(steps, truth, color=TRUTH, lw=1, drawstyle="steps-post", ls=":", zorder=3)
+            axes.set_title(title)
+        return panels
+
+    def finish(panels: Any) -> None:
+        panels[-1, 0].set(yscale="log", ylim=(0.1, LARGEST * 1.3))  # last: there seaborn would average the logarithms
+        for axes in panels[:, 1:].flat:
+            axes.set_ylabel("")
+
     others = [curve for curve in LATER if f"later/{curve.key}" in set(table.curve)]
     figure, above, below = divided(5.0, 2.7) if others else (alone := Figure(figsize=(7.0, 5.0)), alone, alone)
-    steps = np.arange(0, total := plan.steps_per_level * len(plan.problem.levels), max(1, total // 50))
-    truth = [plan.problem.true_mi(int(step)) for step in steps]
-    panels = above.subplots(3, len(PALETTE), sharex="row", sharey="row")
+    panels = columns(above, 3, [LABELS[loss] for loss in PALETTE])
     looks = list(zip(*TREATMENTS.values(), strict=True))
-    dashes, marks, widths = (dict(zip(looks[0], look, strict=True)) for look in looks[1:])
-    seeds = {"errorbar": ("pi", 100), "legend": False, "err_kws": {"lw": 0}}
-    for row, (x, y, under) in enumerate(
-        (("step", "estimate", "step"), ("level", "bias", ""), ("level", "error", "truth (nats)"))
-    ):
-        for axes, loss in zip(panels[row], PALETTE, strict=True):
-            look = {"dashes": dashes, "sizes": widths, "color": PALETTE[loss], "markers": marks if row else False, **MARK}
-            drawn = table[table.loss == loss].dropna(subset=y)
-            sns.lineplot(drawn, x=x, y=y, style="treatment", size="treatment", ax=axes, **look, **seeds)
-            axes.set(xlabel=under, ylabel="")
-        panels[row, 0].set_ylabel(f"{y} (nats)".replace("error", "rms error"))
-    published = table[table.curve == "js-as-published"]
-    sns.lineplot(published, x="step", y="estimate", color=JOINT, ax=panels[0, -1], **seeds)
+    dashes, marks, sizes = (dict(zip(looks[0], look, strict=True)) for look in looks[1:])
     for axes, loss in zip(panels.T, PALETTE, strict=True):
-        axes[0].plot(steps, truth, color=TRUTH, lw=1, drawstyle="steps-post", ls=":")
-        axes[0].set(title=LABELS[loss], ylim=(-2.5, 12), xticks=(0, total))
+        look = {"dashes": dashes, "sizes": sizes, "style": "treatment", "size": "treatment", "color": PALETTE[loss], **MARK}
+        for panel, measure, markers in zip(axes, frames, (False, marks, marks), strict=True):
+            draw(panel, measure, table[table.loss == loss], markers=markers, **look)
         axes[1].axhline(0, color=TRUTH, lw=1, ls=":")
-        axes[1].set(ylim=(-7, 3), xticks=plan.problem.levels)
-        axes[2].set(yscale="log", ylim=(0.1, LARGEST * 1.3), xticks=plan.problem.levels)
+    draw(panels[0, -1], "estimate", table[table.curve == "js-as-published"], color=JOINT)
+    panels[0, -1].text(total, -2.2, "released code's JS", ha="right", fontsize=6, color=JOINT)
     panels[0, 2].axhline(np.log(plan.batch), color=JOINT, lw=1)
     panels[0, 2].text(total, np.log(plan.batch) + 0.3, rf"$\log {plan.batch}$", ha="right", fontsize=7)
-    panels[0, -1].set(xlabel="step", ylabel="")
-    panels[0, -1].text(total, -2.2, "released code's JS", ha="right", fontsize=6, color=JOINT)
-    handles = [
-        Line2D([], [], color=JOINT, lw=width, ls=(0, dash) if dash else "-", marker=mark, label=name, **MARK)
-        for name, dash, mark, width in TREATMENTS.values()
-    ]
-    above.legend(handles=handles, loc="outside upper center", ncols=5)
-    if not others:
-        return figure
-    panels = below.subplots(2, len(others), sharex="row", sharey="row")
-    for axes, curve in zip(panels.T, others, strict=True):
-        own = table[table.curve == f"later/{curve.key}"]
-        for panel, x, y in zip(axes, ("step", "level"), ("estimate", "error"), strict=True):
-            sns.lineplot(own.dropna(subset=y), x=x, y=y, ax=panel, color=HUES[family(curve.loss)], **seeds)
-            panel.set(ylabel="", facecolor=OURS, xlabel=("step" if x == "step" else "truth (nats)"))
-        twin = table[table.curve == "remine"].dropna(subset="error")
-        sns.lineplot(twin, x="level", y="error", ax=axes[1], color=JOINT, lw=0.8, ls=":", **seeds)
-        axes[0].plot(steps, truth, color=TRUTH, lw=1, drawstyle="steps-post", ls=":")
-        axes[0].set(title=curve.label, ylim=(-2.5, 12), xticks=(0, total))
-        axes[1].set(yscale="log", ylim=(0.1, LARGEST * 1.3), xticks=plan.problem.levels)
-    panels[0, 0].set_ylabel("estimate (nats)")
-    panels[1, 0].set_ylabel("rms error (nats)")
+    shown = {name: {"lw": lw, "ls": (0, dash) if dash else "-", "marker": mark} for name, dash, mark, lw in TREATMENTS.values()}
+    legend(above, {name: {"color": JOINT, **look, **MARK} for name, look in shown.items()})
+    finish(panels)
+    if others:
+        panels = columns(below, 2, [curve.label for curve in others])
+        for axes, curve in zip(panels.T, others, strict=True):
+            draw(axes[0], "estimate", rows := table[table.curve == f"later/{curve.key}"], color=HUES[family(curve.loss)])
+            draw(axes[1], "error", rows, color=HUES[family(curve.loss)])
+            draw(axes[1], "error", table[table.curve == "remine"], color=JOINT, lw=0.8, ls=":")
+        finish(panels)
+        for axes in panels.flat:
+            axes.set_facecolor(OURS)
     return figure
 
 

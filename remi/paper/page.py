@@ -4,7 +4,6 @@ Built from a folder of products, the notebooks' text and `deviations.md`; all of
 """
 
 import base64
-import csv
 import io
 import json
 import math
@@ -26,6 +25,7 @@ from remi.paper.claims import CLAIMS, committed, of_the_paper
 from remi.paper.experiments import PROFILES
 from remi.paper.prose import inline, markdown
 from remi.paper.table2 import TASKS, readable
+from remi.paper.typeset import printed, remarks
 from remi.paper.verdicts import OURS, VERDICTS, Verdict
 
 ROOM = Path(__file__).parent
@@ -49,7 +49,6 @@ class Place:
 
     notebook: str  # the name of the product is its part before the first underscore
     says: str  # what the paper claims with it
-    published: str = ""  # what the paper's figure shows
     also: tuple[str, ...] = ()  # claims of another place that it judges as well
 
     @property
@@ -69,49 +68,13 @@ class Place:
 
 
 PLACES = (
-    Place(
-        "fig1_drift",
-        "MINE drifts, NWJ does not",
-        "MINE stays at the true 2.77 nats while its two terms sink together, the first from 4 to 0.7, the second from 1 to −2.5. "
-        "NWJ's first term stays near 3.7; its second, drawn by another formula than its label says "
-        "([deviation 2](#deviation-2)), scatters between −1 and 9.",
-    ),
-    Place(
-        "fig2_critic_outputs",
-        "the critic separates the pairs and keeps moving",
-        "the critic keeps pairs on and off the diagonal apart under both losses. Under MINE both clouds sink, from 4 to 0.7 and "
-        "from 0 to −10; under NWJ they level at 3.6 and −4.",
-    ),
-    Place(
-        "fig3_explosion",
-        "both explode at batch 32",
-        "at batch 32 MINE's estimate fills the whole panel from step 400 on and its outputs fall to −40 and −100, still apart. "
-        "NWJ spikes throughout and ends near step 2,300 with values that are not finite ([deviation 19](#deviation-19)).",
-    ),
-    Place(
-        "fig4_target",
-        "ReMINE goes where C* says",
-        "for each of five targets from −5 to 5 the second term lies on the target, and the estimate on the true value.",
-    ),
-    Place(
-        "fig5_regularized",
-        "the twins stay put at batch 32",
-        "ReMINE and ReNWJ stay in level bands where Fig. 3 exploded, outputs between −6 and 7; ReNWJ's second term still spikes "
-        "to 10 now and then.",
-    ),
-    Place(
-        "fig6_lambda",
-        "what the weight lambda does",
-        "in the contrastive benchmark, on CIFAR-10 and CIFAR-100, the estimate and the test accuracy of each regularized loss "
-        "for the weights 0.1, 0.01 and 0.001.",
-    ),
-    Place(
-        "fig7_staircase",
-        "the twins follow a staircase of true values",
-        "original MINE and SMILE blow up after about 8,000 steps, InfoNCE saturates at log 64 = 4.16, NWJ and TUBA get noisier "
-        "with every level, and JS lies near 0, where another quantity is drawn ([deviation 5](#deviation-5)). The regularized "
-        "losses follow the truth.",
-    ),
+    Place("fig1_drift", "MINE drifts, NWJ does not"),
+    Place("fig2_critic_outputs", "the critic separates the pairs and keeps moving"),
+    Place("fig3_explosion", "both explode at batch 32"),
+    Place("fig4_target", "ReMINE goes where C* says"),
+    Place("fig5_regularized", "the twins stay put at batch 32"),
+    Place("fig6_lambda", "what the weight lambda does"),
+    Place("fig7_staircase", "the twins follow a staircase of true values"),
     Place("table2_benchmarks", "better losses, and rescued ones"),
     Place("derivation1_dual_representations", "the regularizer costs nothing (Theorem 1)"),
     Place("derivation2_samples", "how many samples (Theorems 2 to 4)"),
@@ -122,20 +85,6 @@ PLACES = (
     Place("remedies_brake", "left open: why lambda costs MI, and what to do about it"),
     Place("beyond_offsets", "ours: later losses, who holds the constant and what it costs"),
 )
-
-
-@dataclass(frozen=True)
-class Section:
-    """A place as the page shows it; the texts are the notebook's."""
-
-    place: Place
-    title: Markup
-    lead: Markup
-    reading: Markup
-    differs: Markup
-    picture: dict[str, Any]
-    record: dict[str, Any]
-    files: Sequence[str]
 
 
 def build(products: Path, profile: str, notebooks: Mapping[str, NotebookNode]) -> str:
@@ -157,14 +106,16 @@ def build(products: Path, profile: str, notebooks: Mapping[str, NotebookNode]) -
     sections = [_section(place, notebooks, products) for place in PLACES]
     homes = {claim.id: claim.figure for claim in CLAIMS if claim.figure in {place.stem for place in PLACES}}
     every = {name: where for name in PROFILES if (where := root / ("" if name == "quick" else name)).is_dir()}
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ROOM / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    options: dict[str, Any] = {
+        "autoescape": True,
+        "undefined": jinja2.StrictUndefined,
+        "trim_blocks": True,
+        "lstrip_blocks": True,
+    }
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(ROOM / "templates"), **options)
     environment.filters["inline"] = inline
+    _bytes(products / "table2_summary.csv")
+    numbers = {name: pd.read_csv(path) for name, where in every.items() if (path := where / "table2_summary.csv").is_file()}
     papers = [_claim(row) for row in of_the_paper(judged).to_dict("records")]
     page: str = environment.get_template("report.html.j2").render(
         profile=profile,
@@ -173,7 +124,7 @@ def build(products: Path, profile: str, notebooks: Mapping[str, NotebookNode]) -
         marks=MARKS,
         ours=OURS,
         count=count(judged),
-        judged={name: _verdicts(where / "claims.csv") for name, where in every.items() if (where / "claims.csv").is_file()},
+        judged={name: _verdicts(path) for name, where in every.items() if (path := where / "claims.csv").is_file()},
         failing=[claim for claim in papers if claim["verdict"] == "fails"],
         undecided={
             word: (VERDICTS[word], members)
@@ -183,17 +134,13 @@ def build(products: Path, profile: str, notebooks: Mapping[str, NotebookNode]) -
         known={claim["id"] for claim in claims},
         claims_of=lambda stem: [claim for claim in claims if homes.get(claim["id"], "") == stem],
         sections=sections,
-        first=[
-            (section, _png(products / f"{section.place.picture}.png", width=360))
-            for section in sections
-            if section.place.stem in FIRST
-        ],
+        first=[(place, _png(products / f"{place.picture}.png", width=360)) for place in PLACES if place.stem in FIRST],
         table1=markdown(_text(products / "table1.md")),
         table2=markdown(_text(products / "table2.md")),
-        columns=[*(numbers := _numbers(every)), "published"],
+        columns=[*numbers, "published"],
         blocks=_blocks(numbers),
         deviations=_linked(markdown(_text(ROOM / "deviations.md"), anchor="deviation"), claims),
-        made=[_made(section.place.stem, section.record) for section in sections],
+        made=[_made(section["place"].stem, section["record"]) for section in sections],
     )
     return page
 
@@ -216,7 +163,8 @@ def count(judged: pd.DataFrame) -> str:
 # Notebooks
 
 
-def _section(place: Place, notebooks: Mapping[str, NotebookNode], products: Path) -> Section:
+def _section(place: Place, notebooks: Mapping[str, NotebookNode], products: Path) -> dict[str, Any]:
+    """A place as the page shows it; the texts are the notebook's."""
     if place.notebook not in notebooks:
         raise ValueError(f"the report needs the notebook {place.notebook}; got {', '.join(notebooks) or 'none'}")
     cells = notebooks[place.notebook].cells
@@ -226,17 +174,16 @@ def _section(place: Place, notebooks: Mapping[str, NotebookNode], products: Path
     stems = {other.stem for other in PLACES}
     try:
         read, differs = _reading(cells)
-        lead, read, differs = (markdown(text, places=stems) for text in (lead.partition("*Cost")[0], read, differs))
-        return Section(
-            place,
-            inline(title[2:]),
-            lead,
-            read,
-            differs,
-            _png(products / f"{place.picture}.png"),
-            _record(products / f"{place.stem}.json"),
-            [name for suffix in SUFFIXES if (products / (name := f"{place.stem}.{suffix}")).is_file()],
-        )
+        told = {"lead": lead.partition("*Cost")[0], "reading": read, "differs": differs}
+        linked = {name: re.sub(r"\b(deviation (\d+))", r"[\1](#deviation-\2)", text) for name, text in told.items()}
+        return {
+            "place": place,
+            "title": inline(title[2:]),
+            **{name: markdown(text, places=stems) for name, text in linked.items()},
+            "picture": _png(products / f"{place.picture}.png"),
+            "record": _record(products / f"{place.stem}.json"),
+            "files": [name for suffix in SUFFIXES if (products / (name := f"{place.stem}.{suffix}")).is_file()],
+        }
     except ValueError as error:
         raise ValueError(f"{place.notebook}: {error}") from None
 
@@ -310,31 +257,24 @@ def _linked(page: Markup, claims: Sequence[Row]) -> Markup:
 # Table 2, of every profile
 
 
-def _numbers(every: Mapping[str, Path]) -> dict[str, list[Row]]:
-    """The rows of `table2_summary.csv`, by profile."""
-    found = {name: where / "table2_summary.csv" for name, where in every.items()}
-    _bytes(next(iter(found.values())))
-    return {name: list(csv.DictReader(io.StringIO(_text(path), newline=""))) for name, path in found.items() if path.is_file()}
+def _blocks(numbers: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Row]]:
+    """Table 2 beside the published numbers: by task and number of classes, a row of printed values per loss and variant.
 
-
-def _blocks(numbers: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Row]]:
-    """Table 2 beside the published numbers: by task and number of classes, a row of printed values per loss and variant."""
+    Args:
+        numbers: `table2_summary.csv`, by profile.
+    """
     blocks: dict[str, dict[str, Row]] = {}
-    names: dict[str, list[str]] = {}
-    for profile, rows in numbers.items():
-        for row in rows:
-            classes = round(math.exp(float(row["true_mi"])))
-            title = f"{TASKS.get(row['task'], row['task'])}, {classes} classes: the truth is {math.log(classes):.3f}"
-            label = _label(row["loss"], row["variant"])
-            line = blocks.setdefault(title, {}).setdefault(label, {})
-            if (name := f"{profile}: {readable(row['dataset'])}") not in names.setdefault(title, []):
-                names[title].append(name)
-            finite = "" if row["n_ok"] == row["n"] else f" ({row['n_ok']}/{row['n']})"
-            unsettled = " …" if row.get("settled") and float(row["settled"]) < float(row["n"]) else ""
-            line["closed form"] = _number(row["closed_form"])
-            for what, mark in (("mi", finite + unsettled), ("accuracy", "")):
-                line[f"{profile} {what}"] = _interval(row[f"{what}_mean"], row[f"{what}_ci95"]) + mark
-                line[f"published {what}"] = _interval(row[f"published_{what}_mean"], row[f"published_{what}_ci95"])
+    names: dict[str, dict[str, None]] = {}  # the data sets of a block, in the order of the profiles
+    for profile, cells in numbers.items():
+        for cell in cells.to_dict("records"):
+            classes = round(math.exp(cell["true_mi"]))
+            title = f"{TASKS.get(cell['task'], cell['task'])}, {classes} classes: the truth is {math.log(classes):.3f}"
+            names.setdefault(title, {})[f"{profile}: {readable(cell['dataset'])}"] = None
+            line = blocks.setdefault(title, {}).setdefault(_label(cell["loss"], cell["variant"]), {})
+            line["closed form"] = printed(cell["closed_form"])
+            for what in ("mi", "accuracy"):
+                line[f"{profile} {what}"] = printed(cell[f"{what}_mean"], cell[f"{what}_ci95"]) + remarks(cell, what)
+                line[f"published {what}"] = printed(cell[f"published_{what}_mean"], cell[f"published_{what}_ci95"])
     return {f"{title} ({'; '.join(names[title])})": lines for title, lines in blocks.items()}
 
 
@@ -342,14 +282,6 @@ def _label(loss: str, variant: str) -> str:
     name = LABELS.get(loss, loss)
     names = {"regularized": f"Re{name}", "clip only": f"{name}, clip only", "regularizer only": f"Re{name}, no clip"}
     return names.get(variant, name)
-
-
-def _number(text: str) -> str:
-    return f"{float(text):.3f}".replace("-", "−") if text else ""
-
-
-def _interval(mean: str, half_width: str) -> str:
-    return _number(mean) + (f" ± {_number(half_width)}" if mean and half_width else "")
 
 
 def _made(name: str, record: dict[str, Any]) -> Row:

@@ -10,15 +10,21 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from remi.losses import Scores, estimators
 from remi.paper import experiments, figures, table2
 from remi.paper.measures import pooled
 from remi.paper.slopes import mark
 from remi.runs import Record
-from remi.style import JOINT, MARGINAL, PALETTE, TRUTH
+from remi.style import JOINT, MARGINAL, PALETTE, TRUTH, legend
 from remi.theory import closed_forms, comparison, drift, duality, labels, samples
+
+
+def plot(axes: Axes, data: Mapping[str, Any], *form: str, **look: Any) -> pd.DataFrame:
+    """Draw the last of some columns against the one before it; returns all of them as rows of the figure's table."""
+    rows = pd.DataFrame(data)
+    axes.plot(rows.iloc[:, -2], rows.iloc[:, -1], *form, **look)
+    return rows
 
 
 def derivation1(lam: float = 1.0) -> tuple[Figure, pd.DataFrame]:
@@ -39,8 +45,8 @@ def derivation1(lam: float = 1.0) -> tuple[Figure, pd.DataFrame]:
     rows = []
     for name, (estimator, colour, style, width) in curves.items():
         value = (estimator(shifted).objective - duality.table_kl()).numpy()
-        rows.append(pd.DataFrame({"curve": name, "a": a.numpy(), "value": value}))
-        axes.plot(a, value, color=colour, ls=style, lw=width, label=name)
+        look: dict[str, Any] = {"color": colour, "ls": style, "lw": width, "label": name}
+        rows.append(plot(axes, {"curve": name, "a": a.numpy(), "value": value}, **look))
     axes.axhline(0, color=TRUTH, ls=":", lw=1.2, label="truth")
     best = closed_forms.released_offset(lam)
     cost = closed_forms.released_cost(lam)
@@ -62,10 +68,9 @@ def derivation1(lam: float = 1.0) -> tuple[Figure, pd.DataFrame]:
         ("estimate", "-", nwj, costs, found.estimate),
     ):
         lacks = (duality.table_kl() - reached).numpy()
-        rows.append(pd.DataFrame({"curve": f"released, {name} lacks", "lam": grid, "value": exact}))
-        rows.append(pd.DataFrame({"curve": f"released, {name} lacks, by ascent", "lam": weights.numpy(), "value": lacks}))
-        beside.plot(grid, exact, color=nwj, ls=style, lw=1.4)
-        beside.plot(weights, lacks, "o", color=nwj, ms=4, mfc=fill)
+        curve, ascent = f"released, {name} lacks", {"lam": weights.numpy(), "value": lacks}
+        rows.append(plot(beside, {"curve": curve, "lam": grid, "value": exact}, color=nwj, ls=style, lw=1.4))
+        rows.append(plot(beside, {"curve": f"{curve}, by ascent", **ascent}, "o", color=nwj, ms=4, mfc=fill))
     beside.axhline(1 / math.e, color=MARGINAL, lw=0.8)
     beside.text(1.1e-3, 1 / math.e + 0.008, r"$1/e$", fontsize=7, color=JOINT)
     beside.axvline(lam, color=MARGINAL, lw=0.8)
@@ -96,8 +101,7 @@ def derivation2(lam: float = 10.0, eps: float = 0.25) -> tuple[Figure, pd.DataFr
         ("printed", printed, blue, (0, (4, 1.5)), 1.2, 52, 0.12),
     ):
         values = np.where(np.array(n) >= 1, n, np.nan)
-        rows.append(pd.DataFrame({"curve": name, "M": grid, "value": values}))
-        left.plot(grid, values, color=colour, ls=style, lw=width)
+        rows.append(plot(left, {"curve": name, "M": grid, "value": values}, color=colour, ls=style, lw=width))
         above = {"ha": "right", "va": "bottom"} if up > 1 else {"ha": "left" if place < 40 else "right", "va": "top"}
         left.text(grid[place], values[place] * up**0.5, name, color=colour, fontsize=7, **above)
     left.set(xlabel=r"bound $M$ of the critics (nats); truth $\log\,\cosh M$", ylabel="sample size $n$")
@@ -107,7 +111,7 @@ def derivation2(lam: float = 10.0, eps: float = 0.25) -> tuple[Figure, pd.DataFr
     for name, weight, width, fill in (("reported value", 0.0, 1.0, "white"), (rf"eq. 14, $\lambda = {lam:g}$", lam, 1.8, blue)):
         sizes = zip(grid, map(math.ceil, printed), strict=True)
         exact = [closed_forms.rare_event_failure(n, m, eps, weight, radius) for m, n in sizes]
-        right.plot(grid, exact, color=blue, lw=width)
+        rows.append(plot(right, {"curve": f"failures, {name}", "M": grid, "value": exact}, color=blue, lw=width))
         shares = []
         for m in measured:
             size = math.ceil(closed_forms.printed_samples(m + radius, eps, delta, radius))
@@ -116,7 +120,6 @@ def derivation2(lam: float = 10.0, eps: float = 0.25) -> tuple[Figure, pd.DataFr
         error = 1.96 * np.sqrt(np.array(shares) * (1 - np.array(shares)) / trials)
         marks: dict[str, Any] = {"color": blue, "marker": "o", "ms": 4, "mfc": fill, "ls": "", "elinewidth": 0.8}
         right.errorbar(measured, shares, error, label=name, **marks)
-        rows.append(pd.DataFrame({"curve": f"failures, {name}", "M": grid, "value": exact}))
         rows.append(pd.DataFrame({"curve": f"failures, {name}, measured", "M": measured, "value": shares, "ci95": error}))
     right.axhline(delta, color=TRUTH, ls=":", lw=1.2)
     right.text(7.9, delta + 0.02, rf"promised: $\delta = {delta:g}$", ha="right", fontsize=7)
@@ -154,6 +157,9 @@ def _drift(axes: Axes, tau: float) -> pd.DataFrame:
     def at(total: float) -> Scores:
         return Scores.from_matrix(still + total * torch.linspace(0, 1, batches, dtype=torch.float64).view(-1, 1, 1))
 
+    def averages(name: str, total: float) -> tuple[float, float]:
+        return drift.averages(name, at(total))
+
     def along(cost: Callable[[float], float], total: float) -> float:
         return float(np.mean([cost(total * t) for t in np.linspace(0, 1, batches)]))
 
@@ -161,26 +167,21 @@ def _drift(axes: Axes, tau: float) -> pd.DataFrame:
         return closed_forms.two_level_smile(level + offset, drift.SEPARATION, tau)
 
     curves: tuple[tuple[str, str, Callable[[float], float], Callable[[float], float]], ...] = (
-        ("MINE, macro", "mine", lambda c: 0.0, lambda c: drift.averages("mine", at(c))[0]),
-        (
-            "MINE, micro",
-            "mine",
-            lambda c: -closed_forms.linear_drift_cost(c, batches),
-            lambda c: drift.averages("mine", at(c))[1],
-        ),
+        ("MINE, macro", "mine", lambda c: 0.0, lambda c: averages("mine", c)[0]),
+        ("MINE, micro", "mine", lambda c: -closed_forms.linear_drift_cost(c, batches), lambda c: averages("mine", c)[1]),
         ("SMILE, macro", "smile", lambda c: along(clipped, c) - clipped(0.0), lambda c: float(smile(at(c)).estimate.mean())),
-        ("InfoNCE, both", "infonce", lambda c: 0.0, lambda c: drift.averages("infonce", at(c))[1]),
-        ("NWJ, both", "nwj", lambda c: -along(closed_forms.offset_cost, c), lambda c: drift.averages("nwj", at(c))[1]),
+        ("InfoNCE, both", "infonce", lambda c: 0.0, lambda c: averages("infonce", c)[1]),
+        ("NWJ, both", "nwj", lambda c: -along(closed_forms.offset_cost, c), lambda c: averages("nwj", c)[1]),
     )
     rows = []
     for label, name, predicted, measured in curves:
         colour, macro = PALETTE[name], label == "MINE, macro"
         line, start = [predicted(c) for c in totals], measured(0.0)
-        axes.plot(totals, line, color=colour, lw=1.2)
         seen = [measured(c) - start for c in points]
-        axes.plot(points, seen, "o", color=colour, ms=6 if macro else 3.5, mfc="none" if macro else colour, clip_on=True)
-        rows.append(pd.DataFrame({"panel": "drift", "curve": f"{label}, predicted", "x": totals, "y": line}))
-        rows.append(pd.DataFrame({"panel": "drift", "curve": f"{label}, measured", "x": points, "y": seen}))
+        lines, dots = ({"panel": "drift", "curve": f"{label}, {how}"} for how in ("predicted", "measured"))
+        rows.append(plot(axes, {**lines, "x": totals, "y": line}, color=colour, lw=1.2))
+        dot: dict[str, Any] = {"color": colour, "ms": 6 if macro else 3.5, "mfc": "none" if macro else colour}
+        rows.append(plot(axes, {**dots, "x": points, "y": seen}, "o", **dot))
     texts = (
         (-15.5, 0.35, "MINE macro, InfoNCE: 0", "mine", "left"),
         (15.5, -1.6, "MINE micro", "mine", "right"),
@@ -247,13 +248,12 @@ def derivation4(classes: float = 10) -> tuple[Figure, pd.DataFrame]:
         (right, "another view of the same image", images, truth + np.log(images)),
         (right, "another image of the class", images, [truth + closed_forms.distinct_pair_excess(m) for m in images]),
     ):
-        axes.plot(x, y, color=JOINT, ls="--" if axes.lines else "-", label=curve)
-        rows.append(pd.DataFrame({"curve": curve, "x": x, "y": y}))
+        rows.append(plot(axes, {"curve": curve, "x": x, "y": y}, "--" if axes.lines else "-", color=JOINT, label=curve))
     wrong = np.array([1 / 3, 1 / 5, 1 / 10, 1 / 31])
     sets = [labels.noisy_labels(count, round((count - 1) * (1 / e - 1))) for e in wrong]
     read = [labels.reads(Scores.from_logits(log_ratio[x], y)) for x, y, log_ratio in sets]
-    left.plot(wrong, read, "o", color=PALETTE["mine"], ms=4, label="MINE at the best critic")
-    rows.append(pd.DataFrame({"curve": "MINE at the best critic", "x": wrong, "y": read}))
+    dots = {"curve": (best := "MINE at the best critic"), "x": wrong, "y": read}
+    rows.append(plot(left, dots, "o", color=PALETTE["mine"], ms=4, label=best))
     for axes, place in ((left, "upper right"), (right, "upper left")):
         axes.axhline(truth, color=TRUTH, ls=":", lw=1.2, label=rf"$H(Y) = \log\,{count}$")
         axes.legend(loc=place)
@@ -293,14 +293,14 @@ def derivation6(summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
         axes.set(xlim=(-0.06 * truth, 1.15 * truth), yticks=range(6), yticklabels=[estimators.LABELS[name] for name in losses])
     for axes in panels[-1]:
         axes.set_xlabel("MI estimate (nats)")
-    handles = [
-        Line2D([], [], color=JOINT, lw=5, alpha=0.3, label="closed form"),
-        Line2D([], [], color=JOINT, marker="o", ms=4, lw=1, mfc="white", label="original"),
-        Line2D([], [], color=JOINT, marker="o", ms=4, lw=1, label="regularized"),
-        Line2D([], [], **PUBLISHED, label="published, CIFAR"),
-        Line2D([], [], color=TRUTH, ls=":", lw=1.2, label="true MI"),
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=5)
+    looks = {
+        "closed form": {"color": JOINT, "lw": 5, "alpha": 0.3},
+        "original": {"color": JOINT, "marker": "o", "ms": 4, "lw": 1, "mfc": "white"},
+        "regularized": {"color": JOINT, "marker": "o", "ms": 4, "lw": 1},
+        "published, CIFAR": PUBLISHED,
+        "true MI": {"color": TRUTH, "ls": ":", "lw": 1.2},
+    }
+    legend(figure, looks)
     return figure, cells
 
 
@@ -342,16 +342,11 @@ def _objectives(axes: Axes, lam: float, batch: int, noise: float) -> pd.DataFram
     joint, marginal, blue = 1 - noise, 1 / 16, PALETTE["mine"]
     chi_square = joint**2 / marginal + (1 - joint) ** 2 / (1 - marginal) - 1
     s = np.arange(0, 70.1, 0.25)
-    rows = []
-
-    def draw(curve: str, values: np.ndarray, **style: Any) -> None:
-        axes.plot(s, values, **style)
-        rows.append(pd.DataFrame({"panel": "objective", "curve": curve, "x": s, "y": values}))
-
+    rows, panel = [], {"panel": "objective"}
     truth = np.array([closed_forms.two_level_dv(joint, marginal, x) for x in s])
     for size in sorted({10, batch, 100}):
         values = np.array([closed_forms.two_level_batch(joint, marginal, size, x)[0] for x in s])
-        draw(f"MINE, B = {size}", values, color=blue, ls="--", lw=1)
+        rows.append(plot(axes, {**panel, "curve": f"MINE, B = {size}", "x": s, "y": values}, "--", color=blue, lw=1))
         end = np.flatnonzero((values > 0) & (values < 13) & (s < 55))[-1]
         axes.text(s[end] - 0.8, values[end] + 0.15, f"MINE, $B = {size}$", color=blue, fontsize=7, ha="right", va="bottom")
     for weight in sorted({1.0, lam, 0.01}):
@@ -360,15 +355,14 @@ def _objectives(axes: Axes, lam: float, batch: int, noise: float) -> pd.DataFram
         bound = closed_forms.remine_bound(float(truth.max()), chi_square, batch, weight)
         curve = f"ReMINE, lam = {weight:g}"
         values = np.array([mean - weight * spread**2 for mean, spread in law])
-        draw(curve, values, color=blue, lw=2)
+        rows.append(plot(axes, {**panel, "curve": curve, "x": s, "y": values}, color=blue, lw=2))
         end = np.flatnonzero((values > 1) & (s < 45))[-1]
         axes.text(s[end] + 1, values[end] + 0.25, rf"$\lambda = {weight:g}$", color=blue, fontsize=7, va="bottom")
         axes.plot([best.separation] * 2, [best.objective, bound], color=MARGINAL)
-        axes.plot(best.separation, bound, "_", color=MARGINAL, ms=8)
-        axes.plot(best.separation, best.objective, "o", color=blue, ms=4, zorder=3)
-        rows.append(pd.DataFrame({"panel": "maximum", "curve": curve, "x": [best.separation], "y": [best.objective]}))
-        rows.append(pd.DataFrame({"panel": "bound", "curve": curve, "x": [best.separation], "y": [bound]}))
-    draw("all pairs", truth, color=TRUTH, ls=":", lw=1.2)
+        most, limit = ({"panel": name, "curve": curve, "x": [best.separation]} for name in ("maximum", "bound"))
+        rows.append(plot(axes, {**most, "y": [best.objective]}, "o", color=blue, ms=4, zorder=3))
+        rows.append(plot(axes, {**limit, "y": [bound]}, "_", color=MARGINAL, ms=8))
+    rows.append(plot(axes, {**panel, "curve": "all pairs", "x": s, "y": truth}, ":", color=TRUTH, lw=1.2))
     axes.text(69.5, truth[-1] - 0.25, "all pairs", ha="right", va="top", fontsize=7, clip_on=True)
     axes.text(59, 14.3, "bound on the maximum", color=JOINT, ha="right", va="center", fontsize=7)
     axes.set(title=f"Mean over batches; solid: ReMINE, $B = {batch}$", xlabel="separation $s$ (nats)")

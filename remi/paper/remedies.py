@@ -6,14 +6,13 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from remi.losses import family
 from remi.paper import table2
 from remi.paper.plans import Curve, Plan
 from remi.paper.slopes import mark
 from remi.runs import Record
-from remi.style import JOINT, MARGINAL, TRUTH
+from remi.style import JOINT, TRUTH, legend
 from remi.training import student_t
 
 PARTS = {  # plan, and what its rows have in common
@@ -73,12 +72,12 @@ def picture(table: pd.DataFrame, untrained: float, true_mi: float) -> Figure:
         left.set_title(PARTS[part], loc="left", fontsize=8)
     panels[-1, 0].set(xlabel="MI estimate (nats)", xlim=(-0.1, (LARGEST + 0.05) * true_mi))
     panels[-1, 1].set(xlabel="test accuracy", xlim=(0, 1.03))
-    handles = [
-        Line2D([], [], color=TRUTH, ls=":", lw=1.2, label="true MI"),
-        Line2D([], [], color=TRUTH, ls=(0, (1, 3)), lw=1.2, label="untrained encoder"),
-        Line2D([], [], color=JOINT, marker="o", mfc="white", ms=4, lw=0, label="not settled"),
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, edgecolor=MARGINAL)
+    looks = {
+        "true MI": {"color": TRUTH, "ls": ":", "lw": 1.2},
+        "untrained encoder": {"color": TRUTH, "ls": (0, (1, 3)), "lw": 1.2},
+        "not settled": {"color": JOINT, "marker": "o", "mfc": "white", "ms": 4, "lw": 0},
+    }
+    legend(figure, looks)
     return figure
 
 

@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from remi.losses import LABELS
 from remi.paper.plans import BenchmarkPlan
 from remi.paper.table2 import readable
-from remi.style import HUES, JOINT, MARGINAL, MARKERS, PALETTE, TRUTH
+from remi.style import HUES, JOINT, MARGINAL, MARKERS, PALETTE, TRUTH, legend
 
 STEP = 0.22  # from the middle of a loss to its original on the left, and to its twin on the right
 UNTRAINED: dict[str, Any] = {"color": TRUTH, "ls": (0, (1, 3)), "lw": 1.2, "zorder": 1}
@@ -36,8 +35,7 @@ def slopes(summary: pd.DataFrame) -> Figure:
         for axes, measure in ((left, "mi"), (right, "accuracy")):
             for place, loss in enumerate(losses):
                 slope(axes, place, cells[cells.loss == loss].set_index("variant"), measure)
-        left.axhline(truth, color=TRUTH, ls=":", lw=1.2, zorder=1)
-        left.annotate(f"true MI {truth:.2f}", (1, truth), (-2, 2), **_IN_THE_MARGIN)
+        line(left, truth, f"true MI {truth:.2f}")
         right.axhline(untrained, **UNTRAINED)
         left.set(title=f"{task.upper()}, {readable(dataset)}", ylim=(-0.06 * truth, 1.2 * truth), ylabel="MI (nats)")
         right.set(ylim=(-0.03, 1.08), ylabel="test accuracy")
@@ -46,19 +44,22 @@ def slopes(summary: pd.DataFrame) -> Figure:
         for text, loss in zip(axes.get_xticklabels(), losses, strict=True):
             text.set_color(PALETTE[loss])
     ours: dict[str, Any] = {"color": JOINT, "marker": "o", "ms": 4}
-    handles = [
-        Line2D([], [], label="original (left) to regularized (right)", **ours, lw=1.2),
-        Line2D([], [], label="not settled", **ours, mfc="white", lw=0),
-        Line2D([], [], label="published, CIFAR", color=JOINT, marker="d", mfc="white", ms=4, lw=0),
-        Line2D([], [], label="untrained encoder", **UNTRAINED),
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    looks = {
+        "original (left) to regularized (right)": {**ours, "lw": 1.2},
+        "not settled": {**ours, "mfc": "white", "lw": 0},
+        "published, CIFAR": {**ours, "marker": "d", "mfc": "white", "lw": 0},
+        "untrained encoder": UNTRAINED,
+    }
+    legend(figure, looks)
     return figure
 
 
-_IN_THE_MARGIN: dict[str, Any] = {
-    "xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right", "va": "bottom", "fontsize": 6.5
-}  # fmt: skip
+def line(axes: Axes, height: float, name: str, **look: Any) -> None:
+    """A horizontal line, dotted like the truth's unless told otherwise, with its name at the right end."""
+    truth: dict[str, Any] = {"color": TRUTH, "ls": ":", "lw": 1.2, "zorder": 1}
+    axes.axhline(height, **truth | look)
+    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    axes.annotate(name, (1, height), (-2, 2), ha="right", va="bottom", fontsize=6.5, **place)
 
 
 def mark(axes: Axes, x: float, y: float, loss: str, *, filled: bool, **style: Any) -> None:
@@ -94,25 +95,20 @@ def figure6(plan: BenchmarkPlan, by_lambda: pd.DataFrame, untrained: Mapping[str
         for axes, measure in ((left, "mi"), (right, "accuracy")):
             for place, loss in enumerate(PALETTE):
                 _course(axes, rows[rows.loss == loss].sort_values("lam"), measure, place)
-        left.axhline(truth, color=TRUTH, ls=":", lw=1.2, zorder=1)
-        left.annotate(rf"true MI, $\log {benchmark.classes}$", (1, truth), (-2, 2), **_IN_THE_MARGIN)
-        right.axhline(untrained[benchmark.dataset], **UNTRAINED)
-        right.annotate("untrained", (1, untrained[benchmark.dataset]), (-2, 2), **_IN_THE_MARGIN)
+        line(left, truth, rf"true MI, $\log {benchmark.classes}$")
+        line(right, untrained[benchmark.dataset], "untrained", **UNTRAINED)
         title = f"{readable(benchmark.dataset)}, {benchmark.classes} classes"
         left.set(title=title, ylim=(-0.05 * truth, 1.3 * truth), ylabel="MI estimate (nats)")
         right.set(xscale="log", ylim=(0, 1.05), ylabel="test accuracy")
-        late = [LABELS["re" + loss] for loss in PALETTE if (rows[rows.loss == loss].settled < rows[rows.loss == loss].n).any()]
+        late = set(rows.loss[rows.settled < rows.n])
         if late:
-            words = f"hollow, not settled:\n{', '.join(late)}"
+            words = f"hollow, not settled:\n{', '.join(LABELS[f're{loss}'] for loss in PALETTE if loss in late)}"
             left.text(0.02, 0.99, words, transform=left.transAxes, fontsize=6.5, color=JOINT, va="top")
     for axes in panels[-1]:
         axes.set_xlabel(r"weight $\lambda$ of the regularizer")
         axes.set_xticks(plan.lams, [f"{lam:g}" for lam in plan.lams])
         axes.minorticks_off()
-    handles = [
-        Line2D([], [], color=colour, marker=MARKERS[loss], ms=4, label=LABELS["re" + loss]) for loss, colour in PALETTE.items()
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=6)
+    legend(figure, {LABELS["re" + loss]: {"color": PALETTE[loss], "marker": MARKERS[loss], "ms": 4} for loss in PALETTE})
     return figure, by_lambda
 
 

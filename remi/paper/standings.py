@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 import remi
 from remi.paper import figures
 from remi.paper.cells import DEFAULT, FORTY, NEIGHBOURS, SEEDS, TASKS, grid, table
-from remi.style import JOINT, MARGINAL, PALETTE, TRUTH, render
+from remi.style import JOINT, MARGINAL, PALETTE, TRUTH, legend, render
 from remi.theory import known
 
 PUBLISHED = Path(__file__).with_name("published_estimates.csv")  # mean absolute errors over the forty; settings tuned per task
@@ -208,8 +207,7 @@ def draw(records: pd.DataFrame) -> Figure:
         "default, interval misses it": {"color": hue, "marker": "o", "mfc": "white"},
         "nearest neighbours": {"color": JOINT, "marker": "x"},
     }
-    handles = [Line2D([], [], ls="", ms=4, label=words, **look) for words, look in looks.items()]  # type: ignore[arg-type]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    legend(figure, {words: {"ls": "", "ms": 4, **look} for words, look in looks.items()})
     return figure
 
 

@@ -16,6 +16,7 @@ from remi.training import Interval
 
 BLUE = "#0077BB"
 LEARNING = " …"  # beside a cell whose runs have not all settled
+NO_INTERVAL = Interval(np.nan, np.nan)
 
 
 class Cell(NamedTuple):
@@ -89,24 +90,28 @@ def layout(summary: pd.DataFrame) -> list[Block]:
     return blocks
 
 
-def _layout_row(label: str, original: Mapping[Any, Any] | None, regularized: Mapping[Any, Any] | None) -> Row:
+def _layout_row(label: str, *pair: Mapping[Any, Any] | None) -> Row:
     cells: list[Cell] = []
+    learning = any(cell["settled"] < cell["n"] for cell in pair if cell)
     for measure in ("mi", "accuracy"):
-        left, right = _interval(original, measure), _interval(regularized, measure)
-        truth = (original or regularized or {})["true_mi"] if measure == "mi" else None
-        learning = [bool(cell and cell["settled"] < cell["n"]) for cell in (original, regularized)]
-        marks = ("", "") if any(learning) else emphasis(left, right, truth)
-        for cell, interval, mark, unfinished in zip((original, regularized), (left, right), marks, learning, strict=True):
-            text = f"{interval.mean:.3f}" if np.isfinite(interval.mean) else NOTHING
-            text += f" ± {interval.half_width:.3f}" if np.isfinite(interval.half_width) else ""
-            text += f" ({cell['n_ok']}/{cell['n']})" if cell and cell["n_ok"] < cell["n"] and measure == "mi" else ""
-            text += LEARNING if unfinished else ""
-            cells.append(Cell(text, mark))
-    return Row(label, tuple(cells), f"{regularized['lam']:g}" if regularized else NOTHING)
+        intervals = [Interval(cell[f"{measure}_mean"], cell[f"{measure}_ci95"]) if cell else NO_INTERVAL for cell in pair]
+        truth = next(cell["true_mi"] for cell in pair if cell) if measure == "mi" else None
+        marks = ("", "") if learning else emphasis(intervals[0], intervals[1], truth)
+        for cell, interval, mark in zip(pair, intervals, marks, strict=True):
+            cells.append(Cell((printed(*interval) or NOTHING) + (remarks(cell, measure) if cell else ""), mark))
+    return Row(label, tuple(cells), f"{pair[1]['lam']:g}" if pair[1] else NOTHING)
 
 
-def _interval(cell: Mapping[Any, Any] | None, measure: str) -> Interval:
-    return Interval(cell[f"{measure}_mean"], cell[f"{measure}_ci95"]) if cell else Interval(np.nan, np.nan)
+def printed(mean: float, half_width: float = np.nan) -> str:
+    """A mean and the half width of its interval to three digits; nothing where there is none."""
+    spread = f" ± {half_width:.3f}" if np.isfinite(half_width) else ""
+    return f"{mean:.3f}{spread}".replace("-", "−") if np.isfinite(mean) else ""
+
+
+def remarks(cell: Mapping[Any, Any], measure: str) -> str:
+    """Behind a mean: how many runs stayed finite, if not all did (MI), and whether one was still learning."""
+    finite = measure != "mi" or cell["n_ok"] == cell["n"]
+    return f" ({cell['n_ok']}/{cell['n']})" * (not finite) + LEARNING * (cell["settled"] < cell["n"])
 
 
 def _place(dataset: str) -> str:

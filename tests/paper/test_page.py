@@ -83,7 +83,7 @@ def told(place: page.Place):
             new_markdown_cell(f"# {place.stem}: $n$ of them\n\nWhy <script>alert(1)</script> of {place.stem}?\n\n*Cost: none.*"),
             new_markdown_cell("## Proof\n\nToo long $a_{b_c}$."),
             new_code_cell(f"hidden = 1\nfigures.save('{place.stem}')"),
-            new_markdown_cell("**Left.** As [Fig. 3](fig3_explosion.ipynb) and [x](x.html).\n\n## Verdicts\n\nThresholds."),
+            new_markdown_cell("**Left.** As [Fig. 3](fig3_a.ipynb) and [x](x.html), deviation 2.\n\n## Verdicts\n\nThresholds."),
             new_markdown_cell("## Where this differs from the paper\n\nIn $\\tau$.\n\n**Try next.** The sea."),
         ]
     )
@@ -377,8 +377,8 @@ def test_a_section_has_the_texts_of_its_notebook(html):
     section = html[html.index('<section id="derivation2"') : html.index('<section id="derivation3"')]
     text = text_of(section)
     assert "Derivation 2. derivation2: n of them Why <script>alert(1)</script> of derivation2? Caption 9: the term" in text
-    assert "Left. As Fig. 3 and x. … Sample complexity No runs." in text.replace("– untested", "…")
-    assert '<a href="#fig3">Fig. 3</a> and x.' in section
+    assert "Left. As Fig. 3 and x, deviation 2. … Sample complexity No runs." in text.replace("– untested", "…")
+    assert '<a href="#fig3">Fig. 3</a> and x, <a href="#deviation-2">deviation 2</a>.' in section
     assert "Where this differs from the paper In τ ." in text
     assert not [word for word in ("Cost", "Proof", "hidden", "Verdicts", "Thresholds", "Try next") if word in text]
 
