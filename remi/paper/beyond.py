@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from remi.losses import family
 from remi.paper.checks_beyond import bias, survives
+from remi.paper.figures import Records
 from remi.paper.measures import staircase
+from remi.paper.pictures import plot
 from remi.paper.plans import Curve, GaussianPlan, OneHotPlan
-from remi.runs import Record
 from remi.style import HUES, JOINT, MARGINAL, PALETTE, TRUTH
 from remi.theory import offsets
 
@@ -29,9 +30,7 @@ SHOWN = (("mine", "remine", "nwj", "renwj", "infonce"), ("infonce_anchor", "sigm
 TOP = 4.0  # nats: of the frame of the errors
 
 
-def figure(
-    plans: Mapping[str, GaussianPlan | OneHotPlan], records: Mapping[str, Sequence[Record]]
-) -> tuple[Figure, pd.DataFrame]:
+def figure(plans: Mapping[str, GaussianPlan | OneHotPlan], records: Records) -> tuple[Figure, pd.DataFrame]:
     """Above, the cost of an offset and the survivors; below, the error at every level, of the paper's and of later losses."""
     drawn = Figure(figsize=(7.0, 5.0))
     panels = drawn.subplots(2, 2)
@@ -51,15 +50,15 @@ def _costs(axes: Axes) -> pd.DataFrame:
         holder = offsets.HOLDERS[name]
         colour = HUES[family(holder.loss)]
         cost = np.array([holder.cost(float(value)) for value in c])
-        axes.plot(c, cost, color=colour, lw=1.6 if holder.loss.startswith("re") else 1.0)
+        look = {"color": colour, "lw": 1.6 if holder.loss.startswith("re") else 1.0}
+        tables.append(plot(axes, {"panel": "cost", "curve": name, "x": c, "y": cost}, **look))
         axes.text(x, y, name.partition(",")[0], color=colour, fontsize=7)
-        tables.append(pd.DataFrame({"panel": "cost", "curve": name, "x": c, "y": cost}))
     axes.set(xlim=(-3, 3), ylim=(-0.4, 3.4), xlabel="offset $c$ of the best critic (nats)", ylabel="cost (nats)")
     axes.set_title("What an offset costs, one-hot problem")
     return pd.concat(tables)
 
 
-def _survivors(axes: Axes, curves: Sequence[Curve], records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+def _survivors(axes: Axes, curves: Sequence[Curve], records: Records) -> pd.DataFrame:
     names, groups = [curve.label for curve in curves], [records[f"survival/{curve.key}"] for curve in curves]
     seeds, some = len(groups[0]), [sum(map(survives, group)) for group in groups]
     axes.barh(names, seeds, color="white", edgecolor=MARGINAL, lw=0.6, height=0.6)
@@ -69,7 +68,7 @@ def _survivors(axes: Axes, curves: Sequence[Curve], records: Mapping[str, Sequen
     return pd.DataFrame({"panel": "survivors", "curve": names, "y": some})
 
 
-def _errors(axes: Axes, curves: Sequence[Curve], records: Mapping[str, Sequence[Record]], batch: int) -> pd.DataFrame:
+def _errors(axes: Axes, curves: Sequence[Curve], records: Records, batch: int) -> pd.DataFrame:
     """Mean over seeds at every level, with their range; solid where something was added to hold the offset, dashed where not."""
     truth = staircase(records[curves[0].key][0])[1][:, 0]
     every = [(curve.label, seed, record) for curve in curves for seed, record in enumerate(records[curve.key])]

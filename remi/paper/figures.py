@@ -420,13 +420,7 @@ def write_cells(where: Path, summary: pd.DataFrame, profile: str) -> None:
 
 
 def save_table2(table: pd.DataFrame, summary: pd.DataFrame, plans: Mapping[str, Plan], records: Records) -> str:
-    """Every product of Table 2: what `save` writes, with the row per run as .csv; a row per cell; Markdown, LaTeX and slopes.
-
-    Args:
-        table: of `table2.rows`.
-        summary: of `table2.summary`.
-        plans: what was trained.
-        records: of every run.
+    """Every product of Table 2, of `table2.rows` and `table2.summary`: `save`'s, `write_cells`'s, and the slopes.
 
     Returns:
         The path of the slopes as PNG.

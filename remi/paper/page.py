@@ -32,7 +32,6 @@ ROOM = Path(__file__).parent
 Row = dict[str, str]
 
 MARKS = {"holds": "✓", "fails": "✗", "inconclusive": "≈", "undertrained": "…", "identity": "=", "untested": "–"}
-UNDECIDED = ("undertrained", "inconclusive", "untested")
 FIRST = ("fig1", "fig3", "fig5", "table2", "derivation5")  # the pictures of the first screen
 SUFFIXES = ("csv", "pdf", "json")  # of the files beside a picture
 SCALES = {
@@ -100,23 +99,16 @@ def build(products: Path, profile: str, notebooks: Mapping[str, NotebookNode]) -
             formula cannot be converted.
     """
     _bytes(products / "claims.csv")  # the profile's own must be there
+    _bytes(products / "table2_summary.csv")
     root = products.parent if products.name == profile else products
     judged = committed(root)
     claims = [_claim(row) for row in judged.to_dict("records")]
     sections = [_section(place, notebooks, products) for place in PLACES]
     homes = {claim.id: claim.figure for claim in CLAIMS if claim.figure in {place.stem for place in PLACES}}
-    every = {name: where for name in PROFILES if (where := root / ("" if name == "quick" else name)).is_dir()}
-    options: dict[str, Any] = {
-        "autoescape": True,
-        "undefined": jinja2.StrictUndefined,
-        "trim_blocks": True,
-        "lstrip_blocks": True,
-    }
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(ROOM / "templates"), **options)
+    verdicts, numbers = _every(root, "claims.csv"), _every(root, "table2_summary.csv")
+    loader = jinja2.FileSystemLoader(ROOM / "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["inline"] = inline
-    _bytes(products / "table2_summary.csv")
-    numbers = {name: pd.read_csv(path) for name, where in every.items() if (path := where / "table2_summary.csv").is_file()}
-    papers = [_claim(row) for row in of_the_paper(judged).to_dict("records")]
     page: str = environment.get_template("report.html.j2").render(
         profile=profile,
         scale=SCALES.get(profile, ""),
@@ -124,13 +116,9 @@ def build(products: Path, profile: str, notebooks: Mapping[str, NotebookNode]) -
         marks=MARKS,
         ours=OURS,
         count=count(judged),
-        judged={name: _verdicts(path) for name, where in every.items() if (path := where / "claims.csv").is_file()},
-        failing=[claim for claim in papers if claim["verdict"] == "fails"],
-        undecided={
-            word: (VERDICTS[word], members)
-            for word in UNDECIDED
-            if (members := [claim for claim in papers if claim["verdict"] == word])
-        },
+        judged={name: rows.set_index("id").verdict for name, rows in verdicts.items()},
+        papers=[claim for claim in claims if claim["source"] not in OURS],
+        reasons=VERDICTS,
         known={claim["id"] for claim in claims},
         claims_of=lambda stem: [claim for claim in claims if homes.get(claim["id"], "") == stem],
         sections=sections,
@@ -243,8 +231,10 @@ def _claim(row: Mapping[Hashable, Any]) -> Row:
     return claim
 
 
-def _verdicts(path: Path) -> dict[Hashable, str]:
-    return pd.read_csv(path, keep_default_na=False).set_index("id").verdict.to_dict()
+def _every(root: Path, name: str) -> dict[str, pd.DataFrame]:
+    """The tables of one name, by profile, of the profiles that have one."""
+    paths = {profile: root / ("" if profile == "quick" else profile) / name for profile in PROFILES}
+    return {profile: pd.read_csv(path) for profile, path in paths.items() if path.is_file()}
 
 
 def _linked(page: Markup, claims: Sequence[Row]) -> Markup:

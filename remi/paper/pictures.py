@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from remi.losses import Scores, estimators
 from remi.paper import experiments, figures, table2
+from remi.paper.figures import Records
 from remi.paper.measures import pooled
 from remi.paper.slopes import mark
 from remi.runs import Record
@@ -131,7 +132,7 @@ def derivation2(lam: float = 10.0, eps: float = 0.25) -> tuple[Figure, pd.DataFr
 POOLED = (1, 4, 16, 64, 256, 1024)  # batches in one estimate
 
 
-def derivation3(records: Mapping[str, Sequence[Record]], tau: float = 10.0) -> tuple[Figure, pd.DataFrame]:
+def derivation3(records: Records, tau: float = 10.0) -> tuple[Figure, pd.DataFrame]:
     """What drift does to averages of the six losses; and what pooling does to the estimates of trained critics.
 
     Args:
@@ -196,7 +197,7 @@ def _drift(axes: Axes, tau: float) -> pd.DataFrame:
     return pd.concat(rows)
 
 
-def _bias(records: Mapping[str, Sequence[Record]], panel: str, losses: Sequence[str], sizes: Sequence[int]) -> pd.DataFrame:
+def _bias(records: Records, panel: str, losses: Sequence[str], sizes: Sequence[int]) -> pd.DataFrame:
     """Pooled estimate minus the truth, a row per loss, twin or original, seed, and number of pooled batches."""
     plan, rows = experiments.DERIVATION3, []
     for key in [twin + loss for loss in losses for twin in ("", "re")]:
@@ -207,7 +208,7 @@ def _bias(records: Mapping[str, Sequence[Record]], panel: str, losses: Sequence[
     return pd.concat(rows)
 
 
-def _pooling(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+def _pooling(axes: Axes, records: Records) -> pd.DataFrame:
     """Bias of the pooled estimate against the number of pooled batches; bands: smallest to largest seed."""
     table = _bias(records, "pooling", ("mine", "smile"), POOLED)
     look = {"dashes": {False: (4, 1.5), True: ""}, "sizes": {False: 1.0, True: 1.8}, "palette": PALETTE, "legend": False}
@@ -222,7 +223,7 @@ def _pooling(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFram
     return table
 
 
-def _means(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+def _means(axes: Axes, records: Records) -> pd.DataFrame:
     """Bias of the losses whose pooled estimate is the mean of the batches' estimates, a dot per seed."""
     table = _bias(records, "means", ("infonce", "nwj", "tuba", "js"), POOLED[-1:])
     for key, rows in table.groupby("curve"):
@@ -320,9 +321,7 @@ def population_value(record: Record) -> float:
     return float(estimators.mine(comparison.every_pair(table)).estimate) if record.ok else math.nan
 
 
-def derivation5(
-    records: Mapping[str, Sequence[Record]], lam: float = 0.1, batch: float = 32, noise: float = 0.0
-) -> tuple[Figure, pd.DataFrame]:
+def derivation5(records: Records, lam: float = 0.1, batch: float = 32, noise: float = 0.0) -> tuple[Figure, pd.DataFrame]:
     """MINE's mean over batches has no maximum and ReMINE's has one; and where trainings at batch 32 end.
 
     Args:
@@ -370,7 +369,7 @@ def _objectives(axes: Axes, lam: float, batch: int, noise: float) -> pd.DataFram
     return pd.concat(rows)
 
 
-def _ends(axes: Axes, records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+def _ends(axes: Axes, records: Records) -> pd.DataFrame:
     """Population value of the last critic of every seed; crosses for seeds that became non-finite, arrows for what is below."""
     rows = []
     for place, (key, _) in enumerate(ENDS):

@@ -34,22 +34,11 @@ class Row(NamedTuple):
     lam: str
 
 
-class Block(NamedTuple):
-    """A task on a data set."""
-
-    title: str
-    rows: list[Row]
-
-
 Pair = tuple[str, str, str, str]  # label, loss, variants on the left and on the right
 PAIRS: list[Pair] = [(LABELS[loss], loss, "original", "regularized") for loss in BOUNDS]
+EQUALS = {"both clipped": ("clip only", "regularized"), "no clip": ("original", "regularizer only")}
 ABLATION: list[Pair] = [
-    pair
-    for loss in estimators.SELF_NORMALIZED
-    for pair in (
-        (f"{LABELS[loss]}, both clipped", loss, "clip only", "regularized"),
-        (f"{LABELS[loss]}, no clip", loss, "original", "regularizer only"),
-    )
+    (f"{LABELS[loss]}, {words}", loss, *pair) for loss in estimators.SELF_NORMALIZED for words, pair in EQUALS.items()
 ]
 UNTRAINED: list[Pair] = [("untrained", "untrained", "untrained", "none")]
 
@@ -69,24 +58,23 @@ def emphasis(original: Interval, regularized: Interval, truth: float | None = No
     return (mark, "") if merits[0] > merits[1] else ("", mark)
 
 
-def layout(summary: pd.DataFrame) -> list[Block]:
-    """The paper's Table 2 as blocks of rows, with rows for the ablation and the untrained encoder.
+def layout(summary: pd.DataFrame) -> dict[str, list[Row]]:
+    """The paper's Table 2 as rows by the title of their block, with rows for the ablation and the untrained encoder.
 
     A row of the ablation compares equals: "both clipped" is clip only against clip and regularizer, "no clip" is neither
     against regularizer only. "(k/n)" says that k of n runs stayed finite, "…" that one was still learning when it ended.
     """
-    blocks = []
+    blocks = {}
     for key, block in summary.groupby(["task", "dataset"], sort=False):
         task, dataset = map(str, key)
         cells = {(row["loss"], row["variant"]): row for row in block.to_dict("records")}
-        rows = [
+        size = f"{benchmark(dataset).classes} classes, true MI {block.true_mi.iloc[0]:.3f}"
+        blocks[f"{TASKS[task]}, {readable(dataset)} ({size})"] = [
             _layout_row(label, *pair)
             for pairs, needed in ((PAIRS, any), (ABLATION, all), (UNTRAINED, any))
             for label, loss, *variants in pairs
             if needed(pair := [cells.get((loss, variant)) for variant in variants])
         ]
-        size = f"{benchmark(dataset).classes} classes, true MI {block.true_mi.iloc[0]:.3f}"
-        blocks.append(Block(f"{TASKS[task]}, {readable(dataset)} ({size})", rows))
     return blocks
 
 
@@ -146,9 +134,9 @@ def table2_markdown(summary: pd.DataFrame, profile: str = "quick") -> str:
         return styles.get(cell.emphasis, "{}").format(cell.text)
 
     parts = [_markdown_text(f"{caption(summary, profile)} Blue cells are marked{BLUE_MARK}.")]
-    for block in layout(summary):
-        rows = [(row.label, *map(show, row.cells), row.lam) for row in block.rows]
-        parts += [f"**{block.title}**", _markdown_table(HEADER, rows)]
+    for title, block in layout(summary).items():
+        rows = [(row.label, *map(show, row.cells), row.lam) for row in block]
+        parts += [f"**{title}**", _markdown_table(HEADER, rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -164,9 +152,9 @@ def table2_tex(summary: pd.DataFrame, profile: str = "quick") -> str:
         r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}",
         r"Loss & Original & Regularized & Original & Regularized & $\lambda$ \\",
     ]
-    for block in layout(summary):
-        lines += [r"\midrule", rf"\multicolumn{{6}}{{l}}{{\textit{{{_tex_text(block.title)}}}}} \\"]
-        lines += [" & ".join((_tex_text(row.label), *map(show, row.cells), _tex_text(row.lam))) + r" \\" for row in block.rows]
+    for title, block in layout(summary).items():
+        lines += [r"\midrule", rf"\multicolumn{{6}}{{l}}{{\textit{{{_tex_text(title)}}}}} \\"]
+        lines += [" & ".join((_tex_text(row.label), *map(show, row.cells), _tex_text(row.lam))) + r" \\" for row in block]
     return _tex_table("lccccc", lines, caption(summary, profile), "table2")
 
 
@@ -174,9 +162,9 @@ def table2_image(summary: pd.DataFrame, profile: str = "quick") -> Figure:
     """Table 2 as an image, 7.2 in wide."""
     note = textwrap.wrap(caption(summary, profile), 142)
     lines: list[Sequence[Cell]] = [[Cell(text, "head") for text in HEADER]]
-    for block in layout(summary):
-        lines.append([Cell(block.title, "head"), *[Cell("", "head")] * 5])
-        lines += [[Cell(row.label), *row.cells, Cell(row.lam)] for row in block.rows]
+    for title, block in layout(summary).items():
+        lines.append([Cell(title, "head"), *[Cell("", "head")] * 5])
+        lines += [[Cell(row.label), *row.cells, Cell(row.lam)] for row in block]
     high, table, margin = 0.25 + 0.185 * len(lines) + 0.145 * len(note), 0.185 * len(lines), 0.08
     figure = Figure(figsize=(7.2, high), facecolor="white")
     figure.set_layout_engine("none")  # whatever the style says: every text has its place

@@ -43,14 +43,14 @@ def test_layout(full):
     blocks = typeset.layout(full)
     losses = ["MINE", "SMILE", "InfoNCE", "NWJ", "TUBA", "JS"]
     ablation = ["NWJ, both clipped", "NWJ, no clip", "TUBA, both clipped", "TUBA, no clip"]
-    assert [[row.label for row in block.rows] for block in blocks] == [
+    assert [[row.label for row in rows] for rows in blocks.values()] == [
         [*losses, "untrained"],
         [*losses, "untrained"],
         [*losses, *ablation, "untrained"],
         [*losses, "untrained"],
     ]
-    assert [block.title.split(" (")[0].split(", ")[1] for block in blocks] == ["digits", "digit pairs"] * 2
-    rows = {row.label: row for row in blocks[2].rows}
+    assert [title.split(" (")[0].split(", ")[1] for title in blocks] == ["digits", "digit pairs"] * 2
+    rows = {row.label: row for row in list(blocks.values())[2]}
     assert rows["NWJ"].cells[0] == ("0.000 ± 0.000 (0/3)", "")
     assert rows["NWJ"].cells[1].emphasis == rows["NWJ"].cells[3].emphasis == "blue"
     assert [cell.text for cell in rows["MINE"].cells] == ["1.010 ± 0.025", "2.510 ± 0.025", "0.810 ± 0.025", "0.815 ± 0.025"]
@@ -65,11 +65,11 @@ def test_a_cell_that_still_learns_is_marked_and_its_pair_not_compared(full):
     learning = full.copy()
     here = (full.task == "clb") & (full.dataset == "digits") & (full.loss == "mine") & (full.variant == "regularized")
     learning.loc[here, "settled"] = 2
-    rows = {row.label: row for row in typeset.layout(learning)[2].rows}
+    rows = {row.label: row for row in list(typeset.layout(learning).values())[2]}
     texts = ["1.010 ± 0.025", "2.510 ± 0.025 …", "0.810 ± 0.025", "0.815 ± 0.025 …"]
     assert [cell.text for cell in rows["MINE"].cells] == texts
     assert {cell.emphasis for cell in rows["MINE"].cells} == {""}
-    assert rows["SMILE"] == {row.label: row for row in typeset.layout(full)[2].rows}["SMILE"]
+    assert rows["SMILE"] == {row.label: row for row in list(typeset.layout(full).values())[2]}["SMILE"]
     assert "2.510 ± 0.025 …" in typeset.table2_markdown(learning)
     assert r"2.510 $\pm$ 0.025 \dots" in typeset.table2_tex(learning)
     assert "…: still learning" in typeset.caption(full)
@@ -85,7 +85,7 @@ def test_renderings_say_the_same(full):
     markdown, tex = typeset.table2_markdown(full), typeset.table2_tex(full)
     figure = typeset.table2_image(full, profile="desk")
     texts = shown(figure)
-    cells = [cell for block in typeset.layout(full) for row in block.rows for cell in row.cells]
+    cells = [cell for rows in typeset.layout(full).values() for row in rows for cell in row.cells]
     for mark, in_markdown, in_tex, in_figure in (
         ("bold", markdown.count("**") / 2 - 4, tex.count(r"\textbf"), [t for t in texts if t.get_fontweight() == "bold"]),
         (
