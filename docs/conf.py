@@ -35,6 +35,7 @@ html_theme = "furo"
 html_title = "remi"
 html_math_renderer = "mathml"
 html_copy_source = html_show_sourcelink = html_show_sphinx = False
+html_show_search_summary = False  # excerpts would be fetched, which a browser refuses from disk
 html_static_path = ["static", "../remi/paper/templates/mathematics.woff"]
 html_css_files = ["site.css"]
 
