@@ -169,8 +169,8 @@ def compare(estimates: Mapping[str, Estimate], truths: Mapping[str, float] | Non
         axes.plot([low, high], [place, place], color=hue, lw=1.2)
         axes.plot(value, place, color=hue, marker="o", ms=4, mfc="white" if count else hue)
         axes.plot(truth, place, color=TRUTH, marker="x", ms=5)
-    words = "hollow: has diagnostics" + "; ×: the truth, where it is known" * bool(known)
-    axes.set(xlabel=f"{next(iter(estimates.values())).unit}; dotted: 0; {words}", ylim=(len(rows) - 0.5, -0.5))
+    words = "dotted: 0; hollow: has diagnostics" + "; ×: the truth" * bool(known)
+    axes.set(xlabel=f"{next(iter(estimates.values())).unit}\n{words}", ylim=(len(rows) - 0.5, -0.5))
     axes.set_yticks(range(len(rows)), list(estimates))
     return figure, pd.DataFrame(rows, columns=["name", "value", "low", "high", "diagnostics", "truth"])
 

@@ -160,7 +160,7 @@ def table2_tex(summary: pd.DataFrame, profile: str = "quick") -> str:
 
 def table2_image(summary: pd.DataFrame, profile: str = "quick") -> Figure:
     """Table 2 as an image, 7.2 in wide."""
-    note = textwrap.wrap(caption(summary, profile), 142)
+    note = textwrap.wrap(f"{caption(summary, profile)} Blue cells are marked{BLUE_MARK}.", 142)
     lines: list[Sequence[Cell]] = [[Cell(text, "head") for text in HEADER]]
     for title, block in layout(summary).items():
         lines.append([Cell(title, "head"), *[Cell("", "head")] * 5])
