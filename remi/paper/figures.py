@@ -18,7 +18,7 @@ import remi
 from remi.losses import LABELS, family
 from remi.paper import typeset
 from remi.paper.experiments import LATER, ROWLESS
-from remi.paper.measures import level_errors, levels, smooth, trace
+from remi.paper.measures import levels, smooth, trace
 from remi.paper.plans import Curve, GaussianPlan, OneHotPlan, Plan
 from remi.paper.slopes import slopes
 from remi.runs import SOURCES, EncoderRun, Record
@@ -340,9 +340,8 @@ def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]
             values = smooth(trace(record, column), plan.smoothing)[steps]
             rows.append(pd.DataFrame({"curve": key, "seed": seed, "step": steps, "estimate": values}))
             if key in records:
-                errors = level_errors(record)
-                at_levels = {"level": plan.problem.levels, "bias": errors.mean(1), "error": np.sqrt(np.square(errors).mean(1))}
-                rows.append(pd.DataFrame({"curve": key, "seed": seed, **at_levels}))
+                own = levels({key: [record]}).assign(seed=seed, error=lambda row: np.sqrt(row.mse))
+                rows.append(own[["curve", "seed", "level", "bias", "error"]])
     table = pd.concat(rows, ignore_index=True)
     return staircase(plan, table), pd.concat([table, levels(records)], ignore_index=True)
 

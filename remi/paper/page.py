@@ -139,10 +139,8 @@ VERBS = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "identity": ("i
 def count(judged: pd.DataFrame) -> str:
     """The verdicts on the paper's claims in one sentence."""
     found = Counter(of_the_paper(judged).verdict)
-    parts = []
-    for name in (name for name in MARKS if found[name] or name in ("holds", "fails")):
-        one, many = VERBS.get(name, (f"is {name}", f"are {name}"))
-        parts.append(f"{found[name]} {one if found[name] == 1 else many}")
+    verbs = {name: VERBS.get(name, (f"is {name}", f"are {name}")) for name in MARKS if found[name] or name in ("holds", "fails")}
+    parts = [f"{found[name]} {one if found[name] == 1 else many}" for name, (one, many) in verbs.items()]
     others = len(judged) - found.total()
     rest = f" {others} more {'is' if others == 1 else 'are'} about the released code or our own." if others else ""
     return f"Of {found.total()} statements of the paper, {', '.join(parts[:-1])} and {parts[-1]}.{rest}"

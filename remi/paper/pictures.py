@@ -373,17 +373,17 @@ def _ends(axes: Axes, records: Records) -> pd.DataFrame:
     """Population value of the last critic of every seed; crosses for seeds that became non-finite, arrows for what is below."""
     rows = []
     for place, (key, _) in enumerate(ENDS):
-        group = records[key]
-        values = np.array([population_value(record) for record in group])
-        colour = PALETTE[estimators.family(group[0].run.loss)]
-        spread = place + np.linspace(-0.2, 0.2, len(group))
-        fill = colour if group[0].run.loss.startswith("re") else "white"
-        below = values < -15
-        axes.plot(spread, np.where(below, np.nan, values), "o", color=colour, mfc=fill, ms=4)
-        axes.plot(spread[below], np.full(below.sum(), -15.7), "v", color=colour, mfc=fill, ms=4)
-        lost = ~np.isfinite(values)
-        axes.plot(spread[lost], np.full(lost.sum(), -17.0), "x", color=colour, ms=4)
-        rows.append(pd.DataFrame({"panel": "last critic", "curve": key, "x": range(len(group)), "y": values}))
+        values = np.array([population_value(record) for record in records[key]])
+        spread, loss = place + np.linspace(-0.2, 0.2, len(values)), records[key][0].run.loss
+        colour = PALETTE[estimators.family(loss)]
+        fill = colour if loss.startswith("re") else "white"
+        for marker, these, heights in (
+            ("o", values >= -15, values),
+            ("v", values < -15, np.full_like(values, -15.7)),
+            ("x", ~np.isfinite(values), np.full_like(values, -17.0)),
+        ):
+            axes.plot(spread[these], heights[these], marker, color=colour, mfc=fill, ms=4)
+        rows.append(pd.DataFrame({"panel": "last critic", "curve": key, "x": range(len(values)), "y": values}))
     axes.axhline(math.log(16), color=TRUTH, ls=":", lw=1.2)
     axes.text(0, math.log(16) + 0.3, r"$\log 16$", ha="center", fontsize=7)
     axes.text(5.4, -14.0, "× non-finite   ▽ below −15", ha="right", va="center", fontsize=7)
