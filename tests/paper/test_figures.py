@@ -135,6 +135,20 @@ def test_figure_7_draws_every_seed_and_says_what_lies_beyond_its_frame():
     assert table.dropna(subset="mse").groupby("curve").size().eq(len(plan.problem.levels)).all()
 
 
+def test_figure_7_averages_errors_and_not_their_logarithms_in_every_column():
+    small = {"profile": "quick", "seeds": 2, "steps_per_level": 80}
+    plan = replace(experiments.FIGURE7, **small)
+    records = synthetic(plan, beside={"later": replace(experiments.FIGURE7, curves=experiments.LATER, **small)})
+    for group in records.values():
+        group[1].arrays["estimate"] += 15.0
+    figure, table = figures.figure7(plan, records)
+    means = table.dropna(subset="error").groupby(["curve", "level"]).error.mean()
+    panels = figure.axes[-len(experiments.LATER) :]
+    for axes, curve in zip(panels, experiments.LATER, strict=True):
+        assert np.allclose(axes.lines[0].get_ydata(), means[f"later/{curve.key}"])
+        assert axes.get_yscale() == "log"
+
+
 LATER_PANELS = {"figure1": (3, 4), "figure3": (12, 8), "figure5": (12, 4), "figure7": (18, 12)}
 
 
