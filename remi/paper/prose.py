@@ -33,6 +33,8 @@ def mathematics(latex: str, display: bool = False) -> Markup:
         if re.search(r"\\|\$|^&$", element.text or "") or {"href", "style", "class", "id"} & set(element.attrib):
             raise ValueError(f"no formula: ${latex}$ (unknown command)")
         element.text = html.unescape(element.text or "")  # the converter writes a character as its entity
+        if element.text == ";":  # which is a letter to it
+            element.tag = "mo"
     for row in tree.iter():
         if row.tag not in SCRIPTS:
             _space(row)
@@ -41,11 +43,13 @@ def mathematics(latex: str, display: bool = False) -> Markup:
 
 
 def _space(row: Element) -> None:
-    """Thin spaces around the name of a function, as TeX sets them, which the converter does not."""
+    """Spaces as TeX sets them, which the converter does not: thin ones around the name of a function, none behind a sign."""
     for before, element, after in zip((None, *row), row, (*row[1:], None), strict=False):
         name = element[0] if element.tag in SCRIPTS else element
+        operator = before is None or (before.tag == "mo" and before.text not in (*")]}",))
+        if name.text in (*"\N{MINUS SIGN}+",) and operator and (before is None or before.text not in (*"|‖∞",)):
+            name.attrib["form"] = "prefix"
         if name.tag in ("mi", "mo") and re.fullmatch("[A-Za-z]{2,}", name.text or ""):
-            operator = before is None or (before.tag == "mo" and before.text not in (*")]}",))
             bracket = after is None or next((part.text for part in after.iter() if part.tag != "mrow"), "") in (*"([{",)
             name.tag, name.attrib = "mo", {"lspace": "0" if operator else THIN, "rspace": "0" if bracket else THIN}
 

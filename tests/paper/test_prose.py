@@ -52,6 +52,7 @@ def test_mathematics():
     assert prose.mathematics(r"a < \text{<b> & c}").endswith(
         "<mo>&lt;</mo><mtext>&lt;b&gt;\N{NO-BREAK SPACE}&amp;\N{NO-BREAK SPACE}c</mtext></mrow></math>"
     )
+    assert "<mi>X</mi><mo>;</mo><mi>Y</mi>" in prose.mathematics("I(X; Y)")
     assert '<mspace width="2em" /><mtext>(8)</mtext>' in prose.mathematics(r"a \tag{8}", display=True)
 
 
@@ -70,6 +71,14 @@ def test_mathematics():
 )
 def test_names_of_functions_are_spaced(latex, name, before, after):
     assert f'<mo lspace="{before}" rspace="{after}">{name}</mo>' in prose.mathematics(latex)
+
+
+@pytest.mark.parametrize(
+    ("latex", "signs"),
+    [("a = -1", 1), ("-a - b", 1), ("E[-a] - (b)-c", 1), ("a - b", 0), ("|a| - \\infty - b", 0), ("e^{-s}", 1)],
+)
+def test_a_sign_is_no_difference(latex, signs):
+    assert prose.mathematics(latex).count('<mo form="prefix">\N{MINUS SIGN}</mo>') == signs
 
 
 @pytest.mark.parametrize(
