@@ -349,17 +349,17 @@ def figure7(plan: GaussianPlan, records: Records) -> tuple[Figure, pd.DataFrame]
 def staircase(plan: GaussianPlan, table: pd.DataFrame) -> Figure:
     """Fig. 7 from its table: a column per loss; lines are means over seeds, bands all seeds.
 
-    Below, the later losses that the table has: estimate and error, and the error of ReMINE in grey.
+    Below, the later losses: estimate and error, and the error of ReMINE in grey.
     """
     names = [(key.format(loss), loss, look[0]) for loss in PALETTE for key, look in TREATMENTS.items()]
     table = table.merge(pd.DataFrame(names, columns=["curve", "loss", "treatment"]), how="left")
     table["error"] = table.error.clip(upper=LARGEST)
     steps, total = table.step.dropna().unique(), plan.steps_per_level * len(plan.problem.levels)
-    truth, levels = [plan.problem.true_mi(int(step)) for step in steps], plan.problem.levels
+    truth, true = [plan.problem.true_mi(int(step)) for step in steps], plan.problem.levels
     frames: dict[str, dict[str, Any]] = {
         "estimate": {"xlabel": "step", "ylabel": "estimate (nats)", "xticks": (0, total), "ylim": (-2.5, 12)},
-        "bias": {"xlabel": "", "ylabel": "bias (nats)", "xticks": levels, "ylim": (-7, 3)},
-        "error": {"xlabel": "truth (nats)", "ylabel": "rms error (nats)", "xticks": levels},
+        "bias": {"xlabel": "", "ylabel": "bias (nats)", "xticks": true, "ylim": (-7, 3)},
+        "error": {"xlabel": "truth (nats)", "ylabel": "rms error (nats)", "xticks": true},
     }
 
     def draw(axes: Axes, measure: str, rows: pd.DataFrame, **look: Any) -> None:
@@ -367,7 +367,7 @@ def staircase(plan: GaussianPlan, table: pd.DataFrame) -> Figure:
         sns.lineplot(rows.dropna(subset=measure), x=x, y=measure, errorbar=("pi", 100), ax=axes, **look)
         axes.set(**frames[measure])
 
-    def columns(part: Figure | SubFigure, measures: int, titles: Sequence[str]) -> Any:
+    def columns(part: SubFigure, measures: int, titles: Sequence[str]) -> Any:
         panels = part.subplots(measures, len(titles), sharex="row", sharey="row")
         for axes, title in zip(panels[0], titles, strict=True):
             axes.plot(steps, truth, color=TRUTH, lw=1, drawstyle="steps-post", ls=":", zorder=3)
@@ -379,8 +379,7 @@ def staircase(plan: GaussianPlan, table: pd.DataFrame) -> Figure:
         for axes in panels[:, 1:].flat:
             axes.set_ylabel("")
 
-    others = [curve for curve in LATER if f"later/{curve.key}" in set(table.curve)]
-    figure, above, below = divided(5.0, 2.7) if others else (alone := Figure(figsize=(7.0, 5.0)), alone, alone)
+    figure, above, below = divided(5.0, 2.7)
     panels = columns(above, 3, [LABELS[loss] for loss in PALETTE])
     looks = list(zip(*TREATMENTS.values(), strict=True))
     dashes, marks, sizes = (dict(zip(looks[0], look, strict=True)) for look in looks[1:])
@@ -396,15 +395,14 @@ def staircase(plan: GaussianPlan, table: pd.DataFrame) -> Figure:
     shown = {name: {"lw": lw, "ls": (0, dash) if dash else "-", "marker": mark} for name, dash, mark, lw in TREATMENTS.values()}
     legend(above, {name: {"color": JOINT, **look, **MARK} for name, look in shown.items()})
     finish(panels)
-    if others:
-        panels = columns(below, 2, [curve.label for curve in others])
-        for axes, curve in zip(panels.T, others, strict=True):
-            draw(axes[0], "estimate", rows := table[table.curve == f"later/{curve.key}"], color=HUES[family(curve.loss)])
-            draw(axes[1], "error", rows, color=HUES[family(curve.loss)])
-            draw(axes[1], "error", table[table.curve == "remine"], color=JOINT, lw=0.8, ls=":")
-        finish(panels)
-        for axes in panels.flat:
-            axes.set_facecolor(OURS)
+    panels = columns(below, 2, [curve.label for curve in LATER])
+    for axes, curve in zip(panels.T, LATER, strict=True):
+        draw(axes[0], "estimate", rows := table[table.curve == f"later/{curve.key}"], color=HUES[family(curve.loss)])
+        draw(axes[1], "error", rows, color=HUES[family(curve.loss)])
+        draw(axes[1], "error", table[table.curve == "remine"], color=JOINT, lw=0.8, ls=":")
+    finish(panels)
+    for axes in panels.flat:
+        axes.set_facecolor(OURS)
     return figure
 
 
