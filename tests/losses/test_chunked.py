@@ -73,6 +73,9 @@ def test_pairs_and_valid_are_the_dense_ones(setting, leading):
     assert torch.equal(found.pairs, dense.pairs)
     assert torch.equal(found.valid, dense.valid)
     assert found.valid.all() == (setting == "views" or not leading)
+    doubled = found.map(lambda t: 2 * t)
+    assert torch.equal(doubled.valid, dense.valid)
+    assert (found.complete, doubled.complete) == (dense.complete, dense.complete)
 
 
 @pytest.mark.parametrize(("name", "chosen"), EVERY, ids=str)
@@ -111,6 +114,8 @@ def test_extremes_and_counts_are_the_dense_ones(setting, leading):
     close(found.marginal_min(), dense.marginal_min(), z1.dtype)
     close(found.marginal_max(), dense.marginal_max(), z1.dtype)
     assert found.marginal_pairs.tolist() == dense.marginal_pairs.tolist()
+    for row in ("all", "marginal", "negative", "swapped"):
+        assert found.row_pairs(row).tolist() == dense.row_pairs(row).tolist()
 
 
 @pytest.mark.parametrize("setting", ["embeddings", "views"])
@@ -163,6 +168,22 @@ def test_an_encoder_in_parts_has_the_gradient_of_the_whole_batch(rows):
         found.append([p.grad.clone() for p in encoder.parameters()])
         found[-1].append(torch.rand(1))  # and the generator goes on from where it was
     assert_close(found[1], found[0])
+
+
+@pytest.mark.parametrize("rows", [1, 5, 100])
+def test_an_encoder_sees_so_many_items_at_a_time_and_each_twice(rows):
+    seen = []
+    weight = torch.ones(4, requires_grad=True)
+
+    def encoder(part):
+        seen.append(len(part))
+        return part * weight
+
+    found = chunked.encode(encoder, torch.randn(N, 4), rows=rows)
+    once = [rows] * (N // rows) + [N % rows] * (N % rows > 0)
+    assert seen == once
+    found.sum().backward()
+    assert sorted(seen) == sorted(once + once)  # its activations are not kept
 
 
 def resident(code):
@@ -254,3 +275,5 @@ def test_rows_out_of_range_are_refused(rows):
     for build in (chunked.from_views, chunked.from_embeddings):
         with pytest.raises(ValueError, match=f"rows must be a positive integer, got {rows!r}"):
             build(zeros(3, 4), zeros(3, 4) if build is chunked.from_views else zeros(3).long(), rows=rows)
+    with pytest.raises(ValueError, match=f"rows must be a positive integer, got {rows!r}"):
+        chunked.encode(torch.nn.Linear(4, 2), zeros(3, 4), rows=rows)
