@@ -165,7 +165,7 @@ def drawn(sums: pd.DataFrame) -> Figure:
             axes.plot([mean, same], [place, place], color=MARGINAL, lw=0.8, zorder=1)
             axes.plot(same, place, "|", color=TRUTH, ms=7, mew=1)
             face = "white" if name in estimators.BOUNDS else hue
-            axes.plot(mean, place, MARKERS.get(family, "*"), color=hue, mfc=face, ms=6 if family in MARKERS else 8)
+            axes.plot(mean, place, MARKERS.get(family, "*"), color=hue, mfc=face, ms=6 if family in MARKERS else 8, clip_on=False)
             axes.text(1.02, place, f"{mean:.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=7)
         axes.axvline(rows.mean_absolute_error["remine"], color=TRUTH, ls=":", lw=1)
         tasks = int(rows.tasks.iloc[0])

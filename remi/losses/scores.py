@@ -473,7 +473,7 @@ def _count(mask: Tensor | None, values: Tensor, dims: int) -> Tensor:
 def _but_one(mask: Tensor | None, values: Tensor) -> Tensor:
     """What the mask keeps of every row, but for its first entry."""
     mask = torch.ones_like(values[..., :1, :], dtype=torch.bool) if mask is None else mask
-    return mask.scatter(-1, mask.byte().argmax(-1, keepdim=True), False)
+    return mask.scatter(-1, mask.byte().argmax(-1, keepdim=True), 0)
 
 
 def _where(mask: Tensor | None, values: Tensor, otherwise: float) -> Tensor:

@@ -11,7 +11,7 @@ from scipy import stats
 from remi import Scores, estimate_mi
 from remi.estimation import closed, crossfit, mixture
 from remi.estimation.limits import Limits
-from remi.estimation.plan import Plan
+from remi.estimation.plan import LATER, Plan
 from remi.estimation.questions import Dependence
 from remi.estimation.ratios import distance
 from remi.estimation.starts import gaussian_starts
@@ -246,12 +246,13 @@ def test_training_ends_where_a_closed_form_says_it_all():
     assert found.readings["trained critics"] < found.value - 0.02
 
 
-def test_recorded_steps_are_the_same_steps(monkeypatch):
+@pytest.mark.parametrize("bound", ["remine", *LATER])
+def test_recorded_steps_are_the_same_steps(monkeypatch, bound):
     x, noise = np.random.default_rng(0).normal(size=(2, 300))
     both = []
     for program in (loop.program, lambda training, record: training.step):
         monkeypatch.setattr(loop, "program", program)
-        both.append(estimate_mi(x, np.sin(3 * x) + 0.3 * noise, steps=150, restarts=1, permutations=0))
+        both.append(estimate_mi(x, np.sin(3 * x) + 0.3 * noise, bound=bound, steps=150, restarts=1, permutations=0))
     recorded, plain = both
     assert recorded.history["step"][-1] == 150
     assert recorded.value == plain.value
