@@ -72,6 +72,7 @@ def test_pairs_and_valid_are_the_dense_ones(setting, leading):
     dense, found = settings(*draw(leading, torch.float32))[setting]
     assert torch.equal(found.pairs, dense.pairs)
     assert torch.equal(found.valid, dense.valid)
+    assert found.valid.dtype == torch.bool
     assert found.valid.all() == (setting == "views" or not leading)
     doubled = found.map(lambda t: 2 * t)
     assert torch.equal(doubled.valid, dense.valid)
@@ -96,6 +97,13 @@ def test_any_number_of_rows_gives_the_same(rows):
         close(
             estimator(chunked.from_embeddings(z, labels, rows=rows))[1], estimator(Scores.from_embeddings(z, labels))[1], z.dtype
         )
+
+
+def test_where_there_is_no_pair_nothing_is_nan():
+    z = torch.randn(N, 4)
+    alone, alike = (chunked.from_embeddings(z, labels, rows=ROWS) for labels in (torch.arange(N), torch.zeros(N).long()))
+    assert alone.joint_log_mean_exp() == -math.inf
+    assert (alike.row_pairs("all"), alike.row_pairs("negative")) == (N * (N - 1), 0)
 
 
 def test_gradients_reach_what_a_map_uses():
