@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -120,13 +121,20 @@ def train(question: Question, network: nn.Module, splits: Sequence[Split], plan:
     history = descend(question, critic, splits, plan, densities(question, closed, validation, plan)[0])
     learned, rest = Part(critic, limits(question, critic, rows, plan)), [part.rest for part in splits]
     weights, raised = weigh(question, [*closed, learned], validation, plan)
-    whole = mixture([*fit(question, rest, plan), learned], weights, raised, plan)
+    kept = (weights[1:] > 0).any(1).tolist()
+    kept[-1] = True
+
+    def of(rows: Sequence[Tensor]) -> Mixture:
+        """The closed forms fitted to other rows, at these weights."""
+        return mixture(
+            [*fit(question, rows, plan, kept[:-1]), learned], weights[[True, *kept]], list(compress(raised, kept)), plan
+        )
+
+    whole = of(rest)
     least, columns = min(part.shape[1] for part in rest), sum(sample.shape[1] for sample in question.samples)
     open_ = least <= SETTLED and not bool(whole.idle.all())
     shares = [share for share in SHARES if open_ and least >= share * FEWEST_PER_COLUMN * columns]
-    fewer = [
-        mixture([*fit(question, [part[:, ::share] for part in rest], plan), learned], weights, raised, plan) for share in shares
-    ]
+    fewer = [of([part[:, ::share] for part in rest]) for share in shares]
     return Trained(whole, fewer, history)
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from remi.losses import Scores
 
 FITTED = 100_000  # rows of a fold at most, to which a closed form is fitted
 TURNS = 60  # of expectation and maximization
+NEGLIGIBLE = 0.02  # weight of a part that others take over
 SOMETHING = 1.0  # standard errors by which a mixture must read more than T = 0
 ROUNDING = 1e-6  # nats: a critic that is one number everywhere reads no more than T = 0
 OFFSET = {"nwj": 1.0}  # log E_Q[exp T] at the normalised critic; 0 for the other bounds
@@ -124,11 +126,12 @@ def read_part(question: Question, part: Part, *rows: Tensor, block: int) -> Scor
 
 
 @torch.no_grad()
-def fit(question: Question, rows: Sequence[Tensor], plan: Plan) -> list[Part]:
-    """The density ratios in closed form of these rows (folds, n) of each sample."""
+def fit(question: Question, rows: Sequence[Tensor], plan: Plan, kept: Sequence[bool] | None = None) -> list[Part]:
+    """The density ratios in closed form of these rows (folds, n) of each sample, or those of them that are kept."""
     rows = [spread(part, FITTED) for part in rows]
     folds = [question.ratios(*(part[fold] for part in rows)) for fold in range(plan.folds)]
-    ratios = [ByFold(kind) for kind in zip(*folds, strict=True)]
+    kinds = list(zip(*folds, strict=True))
+    ratios = [ByFold([one() for one in kind]) for kind in (kinds if kept is None else compress(kinds, kept))]
     return [Part(ratio, limits(question, ratio, rows, plan)) for ratio in ratios]
 
 
@@ -171,11 +174,17 @@ def together(values: Tensor) -> tuple[Tensor, Tensor]:
 def weigh(question: Question, parts: Sequence[Part], rows: Sequence[Tensor], plan: Plan) -> tuple[Tensor, list[Tensor]]:
     """Weights of largest likelihood on validation rows (folds, n); T = 0 stands alone where nothing is found.
 
+    What counts for little in every fold is left out, but for the last part, and need not be read.
+
     Returns:
         (1 + parts, folds) weights, T = 0 first, and what each part's offset (folds,) is to be raised by.
     """
     values, raised = densities(question, parts, rows, plan)
-    weights, gained = together(values)
+    weights, _ = together(values)
+    kept = (weights[1:] > NEGLIGIBLE).any(1)
+    kept[-1] = True
+    weights = torch.zeros_like(weights)
+    weights[[True, *kept.tolist()]], gained = together(values[kept])
     found = gained.mean(-1) > SOMETHING * gained.std(-1) / math.sqrt(gained.shape[-1]) + ROUNDING
     nothing = torch.zeros_like(weights)
     nothing[0] = 1

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,8 +61,8 @@ class Question(ABC):
         """Candidates for the default critic's forms, from one run's training rows."""
 
     @abstractmethod
-    def ratios(self, *rows: Tensor) -> Sequence[Callable[..., Tensor]]:
-        """Log-density ratios in closed form, fitted to these rows."""
+    def ratios(self, *rows: Tensor) -> Sequence[Callable[[], Callable[..., Tensor]]]:
+        """Log-density ratios in closed form, each to be fitted to these rows when it is called."""
 
 
 @dataclass
@@ -134,22 +135,20 @@ class Dependence(Question):
             features.append(first)
         return table_starts(counts, *features)
 
-    def ratios(self, *rows: Tensor) -> list[Callable[..., Tensor]]:
+    def ratios(self, *rows: Tensor) -> list[Callable[[], Callable[..., Tensor]]]:
         """Gaussians or tables; of numbers, directions that turn, Student-t distributions; of few columns, neighbouring rows."""
         x, y = self.x[rows[0]], self.y[rows[0]]
         columns = x.shape[1] + y.shape[1]
-        found: list[Callable[..., Tensor]] = [Quadratic(forms) for forms in self.starts(*rows)]
+        found: list[Callable[[], Callable[..., Tensor]]] = [partial(Quadratic, forms) for forms in self.starts(*rows)]
         if self.numbers and columns > 2:
-            found += [Turning.fit(x, y, side) for side in (0, 1)]
+            found += [partial(Turning.fit, x, y, side) for side in (0, 1)]
         if self.numbers and columns <= MOST:
-            found += [Elliptical.fit(x, y, dof, scores=self.scores) for dof in TAILS]
+            found += [partial(Elliptical.fit, x, y, dof, scores=self.scores) for dof in TAILS]
         if self.levels is None and columns <= CLOSE:
-            table = self.scores and columns == 2
-            found += (
-                [Grid.fit(x, y, width / len(x) ** (1 / 3)) for width in FINE]
-                if table
-                else [Kernel.fit(x, y, width) for width in WIDTHS]
-            )
+            if self.scores and columns == 2:
+                found += [partial(Grid.fit, x, y, width / len(x) ** (1 / 3)) for width in FINE]
+            else:
+                found += [partial(Kernel.fit, x, y, width) for width in WIDTHS]
         return found
 
 
@@ -195,6 +194,6 @@ class Difference(Question):
         """The log-density ratio of two Gaussians."""
         return [difference_start(self.p[rows[0]], self.q[rows[1]])]
 
-    def ratios(self, *rows: Tensor) -> list[Square]:
+    def ratios(self, *rows: Tensor) -> list[Callable[[], Square]]:
         """The same."""
-        return [Square(forms) for forms in self.starts(*rows)]
+        return [partial(Square, forms) for forms in self.starts(*rows)]

@@ -160,6 +160,19 @@ def test_the_likelier_ratio_gets_the_weight():
     assert all(bool((more >= 0).all()) for more in raised)
 
 
+def test_what_counts_for_little_is_left_out():
+    parts = [part(0.45), part(-0.3), part(0.45)]
+    weights, _ = mixture.weigh(asked(0.5), parts, ROWS, PLAN)
+    assert not weights[2].any()
+    assert torch.allclose(weights.sum(0), torch.ones(2), atol=1e-5)
+    last, _ = mixture.weigh(asked(0.5), [*parts, part(-0.3)], ROWS, PLAN)
+    assert float(last[-1].min()) > 0  # the trained critics stay, to be read by themselves
+    fewer = mixture.fit(asked(0.5), ROWS, PLAN, [True, False, True, *[False] * 10])
+    every = mixture.fit(asked(0.5), ROWS, PLAN)
+    assert len(fewer) == 2
+    assert torch.equal(fewer[1].limits.offset, every[2].limits.offset)
+
+
 def test_a_ratio_that_is_none_is_lowered_first():
     high = replace(part(0.45), limits=part(0.45).limits._replace(offset=torch.full((2,), -3.0)))  # E_Q[exp T] = e^3
     weights, raised = mixture.weigh(asked(0.5), [part(0.45), high], ROWS, PLAN)

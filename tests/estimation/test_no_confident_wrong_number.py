@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 
 from remi import estimate_mi
 
-SLACK = 0.1  # nats beyond an interval of nominal 95%, which one in twenty misses by a little
+SLACK = 0.05  # nats beyond an interval of nominal 95%, which one in twenty misses by a little
 EASY = {"steps": 50, "restarts": 1}
+PLANTED = {"following": "follow each other", "doubled": "repeat another"}  # what must be named if it makes a value wrong
+LOW = (
+    "could hide", "could be hidden", "may be low", "too few rows", "few for the table", "can show much more", "below 0 by more",
+    "is close to it", "Something is there", "Do not rely on either",
+)  # fmt: skip
+HIGH = ("too few rows", "hangs on few rows", "the bounds disagree", "Do not rely on either", "may be too high")
 
 
 def column(kind, z):
@@ -66,9 +72,16 @@ def rows(n, rho, order, rng):
 KINDS = st.sampled_from([*LOSSLESS, "sign", "word"])
 
 
+def named(found, true, order):
+    """Whether what is wrong has its reason among the diagnostics: the one that was planted, or one of the right direction."""
+    said = " ".join(found.diagnostics)
+    reasons = LOW if true > found.interval[1] else HIGH
+    return PLANTED.get(order, "no such reason") in said or any(reason in said for reason in reasons)
+
+
 @pytest.mark.verify
 def test_no_confident_wrong_number(long, tally):
-    lost, tried = [], 0
+    lost, tried, doubted = [], 0, 0
 
     @settings(
         max_examples=300 if long else 12, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
@@ -79,28 +92,30 @@ def test_no_confident_wrong_number(long, tally):
         n=st.sampled_from([20, 60, 200, 500]),
         rho=st.sampled_from([0.0, 0.0, 0.3, 0.7, 0.95]),
         order=st.sampled_from(["free", "free", "sorted", "doubled", "following"]),
-        columns=st.sampled_from([1, 1, 8]),
+        columns=st.sampled_from([1, 1, 8, 40]),
         seed=st.integers(0, 10**6),
     )
     def check(kinds, n, rho, order, columns, seed):
-        nonlocal tried
+        nonlocal tried, doubted
         rng = np.random.default_rng(seed)
         x, y = (column(kind, z) for kind, z in zip(kinds, rows(n, rho, order, rng), strict=True))
         if columns > 1 and kinds[0] in ("number", "heavy tails"):
             x = np.concatenate([x[:, None], rng.normal(size=(n, columns - 1))], 1)
         tried += 1
         try:
-            found = estimate_mi(x, y, seed=seed, **EASY)
+            found = estimate_mi(x, y, seed=seed, **({} if long else EASY))
         except ValueError as error:
             if "constant" not in str(error):
                 lost.append((kinds, n, rho, order, columns, seed, str(error)))
             return
-        low, high = found.interval
-        right = low - SLACK <= truth(kinds, rho) <= high + SLACK
-        if not (high > 0 and (right or found.diagnostics)):
-            lost.append((kinds, n, rho, order, columns, seed, str(found)))
+        (low, high), true = found.interval, truth(kinds, rho)
+        right = low - SLACK <= true <= high + SLACK
+        doubted += not right
+        if not (high > 0 and (right or named(found, true, order))):
+            lost.append((kinds, n, rho, order, columns, seed, true, str(found)))
 
     check()
+    print(f"{doubted} of {tried} values were wrong")
     tally("estimates without a confident wrong number", "data set", tried, lost)
 
 
@@ -133,7 +148,7 @@ def test_real_tables(long, tally):
             if min(x.nunique(), y.nunique()) < 2 or frame[[first, second]].isna().any(axis=None):
                 continue
             tried += 1
-            found = estimate_mi(x, y, **EASY)
+            found = estimate_mi(x, y, **({} if long else EASY))
             shares = [column.value_counts(normalize=True) for column in (x, y)]
             ceiling = min(float(-(share * np.log(share)).sum()) for share in shares)
             if found.interval[1] <= 0 or found.value > ceiling + 1e-9:
