@@ -83,10 +83,19 @@ class Dependence(Question):
         """All pairs within each block, the blocks below each other; rows that do not fill a block are left out."""
         blocks = -(-rows[0].shape[1] // block)
         size = rows[0].shape[1] // blocks
-        apart = rows[0][:, : blocks * size].unflatten(1, (blocks, size)).split(max(1, AT_ONCE // size), 1)
-        pairs = torch.cat([network.matrix(self.x[part], self.y[part]) for part in apart], 1)
+        pairs = self._pairs(network, rows[0][:, : blocks * size].unflatten(1, (blocks, size)), max(1, AT_ONCE // size))
         joint, marginal = pairs.diagonal(dim1=-2, dim2=-1).flatten(1), pairs.flatten(1, 2)
         return Scores(joint, marginal, marginal_mask=self._unpaired(blocks * size, size), rowwise=True)
+
+    def _pairs(self, network: Any, rows: Tensor, some: int) -> Tensor:
+        """(runs, blocks, n, n) of these rows (runs, blocks, n), so many blocks at a time."""
+        if rows.shape[1] <= some:
+            return network.matrix(self.x[rows], self.y[rows])
+        pairs = self.x.new_empty(*rows.shape, rows.shape[-1])  # one piece: many, among what comes and goes, would hold it all
+        for first in range(0, rows.shape[1], some):
+            part = rows[:, first : first + some]
+            pairs[:, first : first + some] = network.matrix(self.x[part], self.y[part])
+        return pairs
 
     def _unpaired(self, n: int, size: int) -> Tensor:
         """(n, size) False where a row meets itself."""
