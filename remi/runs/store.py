@@ -65,7 +65,7 @@ class Record:
     scalars: dict[str, float]
     arrays: dict[str, np.ndarray]
     environment: dict[str, Any]
-    seconds: float  # of its stack, shared equally
+    seconds: float  # of the processor, which others may share; of its stack, shared equally
 
     @property
     def ok(self) -> bool:
@@ -174,12 +174,12 @@ def train(stack: Sequence[Run]) -> None:
     torch.set_flush_denormal(True)
     names = [folder(run).name for run in stack]
     checkpoints = Checkpoints(STORE / ".checkpoints" / hashlib.sha256("\n".join(names).encode()).hexdigest()[:32])
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         with journal().training(names):
             outcomes = _outcomes(stack, checkpoints)
             done = [(run, outcome) for run, outcome in zip(stack, outcomes, strict=True) if outcome]
-            seconds = (time.perf_counter() - started) / max(1, len(done))
+            seconds = (time.process_time() - started) / max(1, len(done))
             for run, outcome in done:
                 save(run, outcome, seconds)
             checkpoints.clear()
