@@ -50,6 +50,7 @@ def hidden(question: Question) -> float:
 
 def diagnose(
     value: float,
+    bound: float,
     half: float,
     gap: float,
     readings: Mapping[str, float],
@@ -62,7 +63,8 @@ def diagnose(
     """Reasons to doubt a value.
 
     Args:
-        value: the pooled held-out bound.
+        value: what is reported.
+        bound: the pooled held-out bound, without what was added for more rows.
         half: half width of its sampling error.
         gap: what the trained critics read more on rows that they have seen, times their weight.
         readings: of the same critics, see `readings`.
@@ -70,7 +72,7 @@ def diagnose(
         plan: how they were trained.
         columns: what they were trained on.
         rows: of the smallest sample.
-        unseen: what the rows could hide, see `hidden`.
+        unseen: what the rows could hide, see `hidden`; 0 where something is shown.
 
     Yields:
         A sentence for each, with the number that raised it.
@@ -89,10 +91,10 @@ def diagnose(
             f"The value, {value:.3f}, is below 0 by more than its sampling error, {half:.3f}: the critics read less than T = 0 "
             f"would, so that they were trained too little, or on too few rows. It says nothing about the divergence."
         )
-    elif value - half <= 0:
+    elif unseen:
         yield (
-            f"The value, {value:z.3f}, is within its sampling error of 0, {half:.3f}: no dependence is shown, and {unseen:.3f} "
-            f"nats of it could be hidden."
+            f"The value, {value:z.3f}, is within its error of 0, {half:.3f} from sampling alone: no dependence is shown, and "
+            f"{unseen:.3f} nats of it could be hidden."
         )
     if "table" in readings and readings["table"] > value + 2 * half + gap:
         yield (
@@ -130,8 +132,8 @@ def diagnose(
         yield f"The offset of the critics drifted by up to {moved:.1f} nats, and was taken out: re{plan.bound} holds it."
     others = {name: v for name, v in readings.items() if name in ("Donsker-Varadhan", "NWJ", "InfoNCE")}
     high = max(others, key=lambda name: others[name])
-    if others[high] - value > 2 * half + 0.02 * abs(value):
-        yield f"The same held-out scores read {others[high]:.3f} as {high} and {value:z.3f} as {plan.bound}: the bounds disagree."
+    if others[high] - bound > 2 * half + 0.02 * abs(bound):
+        yield f"The same held-out scores read {others[high]:.3f} as {high} and {bound:z.3f} as {plan.bound}: the bounds disagree."
     copies = _copies(columns)
     if copies > len(columns[0].values) / 100:
         yield (

@@ -414,7 +414,7 @@ def answer(
     return Estimate(
         value,
         (low, max(high, hides, term.found.get("table", 0.0))),
-        (*diagnose(bound, half, gained, term.found, term.trained, plan, described, least, hides), *conflict(p, low)),
+        (*diagnose(value, bound, half, gained, term.found, term.trained, plan, described, least, hides), *conflict(p, low)),
         term.trained.history,
         term.found,
         tuple(column.words(settings["transform"]) for column in described),
