@@ -148,7 +148,7 @@ def test_real_tables(long, tally):
             if min(x.nunique(), y.nunique()) < 2 or frame[[first, second]].isna().any(axis=None):
                 continue
             tried += 1
-            found = estimate_mi(x, y, **({} if long else EASY))
+            found = estimate_mi(x, y, **EASY)
             shares = [column.value_counts(normalize=True) for column in (x, y)]
             ceiling = min(float(-(share * np.log(share)).sum()) for share in shares)
             if found.interval[1] <= 0 or found.value > ceiling + 1e-9:
