@@ -121,19 +121,17 @@ def train(question: Question, network: nn.Module, splits: Sequence[Split], plan:
     history = descend(question, critic, splits, plan, densities(question, closed, validation, plan)[0])
     learned, rest = Part(critic, limits(question, critic, rows, plan)), [part.rest for part in splits]
     weights, raised = weigh(question, [*closed, learned], validation, plan)
-    kept = (weights[1:] > 0).any(1).tolist()
-    kept[-1] = True
+    kept = (weights[1:-1] > 0).any(1).tolist()
 
     def of(rows: Sequence[Tensor]) -> Mixture:
-        """The closed forms fitted to other rows, at these weights."""
-        return mixture(
-            [*fit(question, rows, plan, kept[:-1]), learned], weights[[True, *kept]], list(compress(raised, kept)), plan
-        )
+        """The closed forms that count fitted to other rows, and the critics, at these weights."""
+        parts = [*fit(question, rows, plan, kept), learned]
+        return mixture(parts, weights[[True, *kept, True]], list(compress(raised, [*kept, True])), plan)
 
     whole = of(rest)
     least, columns = min(part.shape[1] for part in rest), sum(sample.shape[1] for sample in question.samples)
-    open_ = least <= SETTLED and not bool(whole.idle.all())
-    shares = [share for share in SHARES if open_ and least >= share * FEWEST_PER_COLUMN * columns]
+    grows = least <= SETTLED and not bool(whole.idle.all())
+    shares = [share for share in SHARES if grows and least >= share * FEWEST_PER_COLUMN * columns]
     fewer = [of([part[:, ::share] for part in rest]) for share in shares]
     return Trained(whole, fewer, history)
 
