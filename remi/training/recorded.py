@@ -73,7 +73,8 @@ def recorded(step: Callable[..., None], *batch: Tensor) -> Callable[..., None]:
     """The kernels that `step(*batch)` calls, in that order on the same tensors, without Python and autograd: equal to the bit.
 
     A step is a few hundred kernels of some microseconds each, and Python and autograd take longer to start one than it takes.
-    Nothing is compiled: the interpreter of TorchScript starts the kernels, and leaves out those whose result is known or unused.
+    Nothing is compiled: the interpreter of TorchScript starts the kernels, and leaves out those whose result is known, unused or
+    there already.
 
     Args:
         step: it works in place on tensors that it holds; what it does must not depend on values that the host sees.
@@ -84,6 +85,7 @@ def recorded(step: Callable[..., None], *batch: Tensor) -> Callable[..., None]:
     """
     with Recorder(batch) as recorder:
         step(*batch)
+    torch._C._jit_pass_cse(recorder.graph)  # what several losses ask of the same scores is computed once
     recorder.graph.registerOutput(recorder.graph.insertConstant(None))
     program, held = torch._C._create_function_from_graph("step", recorder.graph), recorder.held
 
