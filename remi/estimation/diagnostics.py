@@ -72,7 +72,7 @@ def diagnose(
         plan: how they were trained.
         columns: what they were trained on.
         rows: of the smallest sample.
-        unseen: what the rows could hide, see `hidden`; 0 where something is shown.
+        unseen: what could be hidden, the upper end of an interval that holds 0; 0 where something is shown.
 
     Yields:
         A sentence for each, with the number that raised it.
@@ -83,8 +83,8 @@ def diagnose(
         yield f"{diverged} of {plan.runs} critics diverged; what counts is their best look before that."
     if bool(trained.mixture.idle.all()):
         yield (
-            f"No critic reads more than T = 0 does on its validation rows: {rows} rows show no dependence, and could hide "
-            f"{unseen:.3f} nats of it."
+            f"No critic reads more than T = 0 does on its validation rows: {rows} rows show no dependence, and up to "
+            f"{unseen:.3f} nats of it could be hidden."
         )
     elif value + half < 0:
         yield (
@@ -93,8 +93,7 @@ def diagnose(
         )
     elif unseen:
         yield (
-            f"The value, {value:z.3f}, is within its error of 0, {half:.3f} from sampling alone: no dependence is shown, and "
-            f"{unseen:.3f} nats of it could be hidden."
+            f"The value, {value:z.3f}, is not told from 0: no dependence is shown, and up to {unseen:.3f} nats could be hidden."
         )
     if "table" in readings and readings["table"] > value + 2 * half + gap:
         yield (

@@ -410,11 +410,13 @@ def answer(
     half = max(half, 1.92 / least)  # no likelihood ratio resolves less
     beyond = BEYOND * gained + term.grown
     low, high = min(bound, value) - half + min(0.0, beyond), max(bound, value) + half + max(0.0, beyond)
-    hides = hidden(question) * remembered.inflation if low <= 0 else 0.0
+    shown = low > 0
+    high = max(high, term.found.get("table", 0.0), 0.0 if shown else hidden(question) * remembered.inflation)
+    unseen = 0.0 if shown else high
     return Estimate(
         value,
-        (low, max(high, hides, term.found.get("table", 0.0))),
-        (*diagnose(value, bound, half, gained, term.found, term.trained, plan, described, least, hides), *conflict(p, low)),
+        (low, high),
+        (*diagnose(value, bound, half, gained, term.found, term.trained, plan, described, least, unseen), *conflict(p, low)),
         term.trained.history,
         term.found,
         tuple(column.words(settings["transform"]) for column in described),
