@@ -154,7 +154,7 @@ def drawn(sums: pd.DataFrame) -> Figure:
     """Mean absolute errors, a panel per kind: originals hollow, twins and later losses filled; a bar at Donsker-Varadhan's."""
     kinds = [kind for kind in KINDS if kind in set(sums.kind)]
     figure = Figure(figsize=(5.5, 3.9))
-    words = {DEFAULT: "default: closed forms and critics", ALONE: "a critic alone"}
+    titles = {DEFAULT: "default: closed forms and critics", ALONE: "a critic alone"}
     for axes, kind in zip(figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0], kinds, strict=True):
         rows = sums[sums.kind == kind].set_index("objective")
         right = 1.25 * rows[["mean_absolute_error", "mean_absolute_error_dv"]].replace(np.inf, np.nan).max().max()
@@ -169,10 +169,13 @@ def drawn(sums: pd.DataFrame) -> Figure:
             axes.text(1.02, place, f"{mean:.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=7)
         axes.axvline(rows.mean_absolute_error["remine"], color=TRUTH, ls=":", lw=1)
         tasks = int(rows.tasks.iloc[0])
-        axes.set(title=f"{words[kind]}, {tasks} tasks", xlim=(0, right), ylim=(len(ORDER) - 0.5, -0.5))
+        axes.set(title=f"{titles[kind]}, {tasks} tasks", xlim=(0, right), ylim=(len(ORDER) - 0.5, -0.5))
         axes.set_xlabel("mean absolute error (nats)")
         axes.set_yticks(range(len(ORDER)), ORDER)
-    figure.supxlabel("dotted: remine; hollow: not regularized; bar: Donsker-Varadhan's value of the same scores", fontsize=7)
+    asked = f"n = {int(sums.n.iloc[0]):,}"
+    figure.supxlabel(
+        f"{asked}; dotted: remine; hollow: not regularized; bar: Donsker-Varadhan's value of the same scores", fontsize=7
+    )
     return figure
 
 
