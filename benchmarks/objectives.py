@@ -154,7 +154,7 @@ def drawn(sums: pd.DataFrame) -> Figure:
     """Mean absolute errors, a panel per kind: originals hollow, twins and later losses filled; a bar at Donsker-Varadhan's."""
     kinds = [kind for kind in KINDS if kind in set(sums.kind)]
     figure = Figure(figsize=(5.5, 3.9))
-    titles = {DEFAULT: "default: closed forms and critics", ALONE: "a critic alone"}
+    titles = {DEFAULT: "the default", ALONE: "a critic alone"}
     for axes, kind in zip(figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0], kinds, strict=True):
         rows = sums[sums.kind == kind].set_index("objective")
         right = 1.25 * rows[["mean_absolute_error", "mean_absolute_error_dv"]].replace(np.inf, np.nan).max().max()
