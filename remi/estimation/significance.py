@@ -124,8 +124,8 @@ def conflict(p: float | None, low: float) -> Iterator[str]:
         return
     if p <= LEVEL and low <= 0:
         yield (
-            f"And yet p = {p:.3g}: rearranged at random, held-out rows are seldom scored as high. "
-            f"Something is there, and the rows are too few to say how much."
+            f"And yet p = {p:.3g}: rearranged at random, held-out rows score as high once in {1 / p:.0f} times. "
+            f"If something is there, the rows are too few to say how much."
         )
     if p > LEVEL and low > 0:
         yield (

@@ -15,7 +15,7 @@ EASY = {"steps": 50, "restarts": 1}
 PLANTED = {"following": "follow each other", "doubled": "repeat another"}  # what must be named if it makes a value wrong
 LOW = (
     "could be hidden", "may be low", "too few rows", "few for the table", "can show much more", "below 0 by more",
-    "is close to it", "Something is there", "Do not rely on either",
+    "is close to it", "If something is there", "Do not rely on either",
 )  # fmt: skip
 HIGH = ("too few rows", "hangs on few rows", "the bounds disagree", "Do not rely on either", "may be too high")
 
