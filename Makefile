@@ -23,7 +23,7 @@ test: .venv/.ready  ## lint, types, tests, and every notebook against its stored
 	$(BIN)/mypy
 	$(foreach name,$(or $(FIGURES),all),$(REMI) sweep $(name) --profile quick &&) true
 	$(BIN)/pytest $(AT_ONCE)
-	OMP_NUM_THREADS=1 $(BIN)/pytest $(AT_ONCE) --nbval --nbval-current-env --nbval-cell-timeout=3600 --nbval-sanitize-with tests/nbval_sanitize.cfg $(NOTEBOOKS)
+	$(BIN)/pytest $(AT_ONCE) --nbval --nbval-current-env --nbval-cell-timeout=3600 --nbval-sanitize-with tests/nbval_sanitize.cfg $(NOTEBOOKS)
 
 lab: .venv/.ready  ## JupyterLab in the project's environment, with notebooks/00_start_here.ipynb open
 	$(BIN)/jupyter-lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
