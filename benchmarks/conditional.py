@@ -285,7 +285,8 @@ def drawn(answers: pd.DataFrame) -> Figure:
         own = answers[answers.estimator == name]
         axes.plot(own.value - own.truth, own.task.map(places), mark, color=hue, ms=size, label=name)
     axes.set_yticks(list(places.values()), [f"{task.name}  {task.truth:.2f}" for task in TASKS])
-    axes.set(xlabel="error (nats); behind each task its truth", ylim=(len(TASKS) - 0.5, -0.5))
+    asked = f"n = 5,000, seeds: {answers.seed.nunique()}"
+    axes.set(xlabel=f"error (nats); {asked}; behind each task its truth", ylim=(len(TASKS) - 0.5, -0.5))
     axes.legend(loc="lower left")
     return figure
 

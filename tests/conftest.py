@@ -35,7 +35,7 @@ def tally(long):
         from remi.paper import figures
 
         place, text = figures.folder("quick") / "verify.csv", io.StringIO()
-        _, *before = csv.reader(place.read_text().splitlines())
+        before = list(csv.reader(place.read_text().splitlines()))[1:] if place.exists() else []
         known = {row[0]: row for row in [*before, *rows]}  # a check that was not asked keeps its row
         header = ("check", "unit", "tried", "survived", "lost")
         csv.writer(text, lineterminator="\n").writerows([header, *(known[check] for check in sorted(known))])
