@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from remi.estimation.ratios import Forms, distance
-from remi.estimation.starts import shrunk_directions, sparse_start
+from remi.estimation.starts import HIGHEST, shrunk_directions, sparse_directions, stein
 
 TAILS = (1, 2, 4)  # degrees of freedom of the Student-t copulas
 MOST = 20  # columns of x and y together that such a copula is fitted to
+DIRECTIONS = 12  # at most, of those that turn
 LOOKS = 12  # iterations of its scatter
 CENTRES, CLOSE = 3000, 4  # rows that a kernel stands on; columns of x and y together in which rows have neighbours
 LEAST = -126.0  # of an exponent: below, numbers lose their digits and processors their speed
@@ -66,23 +67,53 @@ class Quadratic(Ratio):
 
 
 @dataclass(frozen=True)
-class Turning(Quadratic):
-    """The same, on one side of columns and of columns times how far out their row lies: a direction that turns with distance."""
+class Turning(Ratio):
+    """The log-density ratio of Gaussians along directions that turn with the distance of a row, on one side or on both.
 
-    side: int
+        sum_k [s_k u_k v_k - s_k^2 (u_k^2 + v_k^2) / 2] / (1 - s_k^2)
+
+    u and v are canonical directions of the columns and of the columns times how far out their row lies, as normal scores of
+    their own ranks: a product of columns has tails that no Gaussian has.
+    """
+
+    turns: tuple[bool, bool]
+    directions: tuple[Tensor, Tensor]
+    sorted: tuple[Tensor, Tensor]  # (k, n) what the rows are along each
+    s: Tensor
 
     @classmethod
-    def fit(cls, x: Tensor, y: Tensor, side: int) -> "Turning":
+    def fit(cls, x: Tensor, y: Tensor, turns: tuple[bool, bool]) -> "Turning":
         """Of few columns, for there are twice as many."""
-        return cls(sparse_start(x if side else widened(x), widened(y) if side else y), side)
+        sides = [widened(z) if turn else z for z, turn in zip((x, y), turns, strict=True)]
+        left, _, right, used = sparse_directions(*sides)
+        directions = left[:, :DIRECTIONS], right[:, :DIRECTIONS]
+        along = [(z.double() @ ways).T.contiguous() for z, ways in zip(sides, directions, strict=True)]
+        known = along[0].sort(-1).values, along[1].sort(-1).values
+        u, v = (scored(values.T, rows) for values, rows in zip(along, known, strict=True))
+        s = (u * v).mean(0) / (u.square().mean(0) * v.square().mean(0)).sqrt().clamp_min(1e-12)
+        return cls(turns, directions, known, stein(s.clamp_min(0), len(x), *used).clamp(max=HIGHEST))
 
     def left(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The halves of the columns, or of twice as many."""
-        return super().left(x if self.side else widened(x))
+        """The halves s u / (1 - s^2), and what u adds alone."""
+        u, own = self._side(x, 0)
+        return self.s / (1 - self.s.square()) * u, own
 
     def right(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The other halves."""
-        return super().right(widened(y) if self.side else y)
+        """The halves v, and what they add alone."""
+        return self._side(y, 1)
+
+    def _side(self, z: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        z = widened(z) if self.turns[side] else z
+        along = scored(z.double() @ self.directions[side], self.sorted[side])
+        return along, -(self.s.square() / (1 - self.s.square()) / 2 * along.square()).sum(-1)
+
+
+def scored(values: Tensor, rows: Tensor) -> Tensor:
+    """(..., k) numbers -> the normal scores of their ranks among sorted rows (k, n), no farther out than these."""
+    n, columns = rows.shape[1], values.movedim(-1, 0).flatten(1).contiguous()
+    place = (torch.searchsorted(rows, columns) + torch.searchsorted(rows, columns, right=True)) / 2
+    scores = torch.special.ndtri((place.double() / n).clamp(0.5 / n, 1 - 0.5 / n))
+    return scores.view(-1, *values.shape[:-1]).movedim(0, -1)
 
 
 def widened(z: Tensor) -> Tensor:

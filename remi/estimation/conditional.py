@@ -107,11 +107,13 @@ def _estimate(described: Mapping[str, list[Column]], transform: str, plan: Plan,
     limit = min(columns.entropy(x), columns.entropy(y))
     sides = _codes(x, y, z, transform, where) or _numbers(x, y, z, transform, plan.seed, where)
     sides.question.series = sides.given.series = plan.series
+    sides.given.slowest = sides.question.slowest
     remembered = memory(*sides.left)
     gap = remembered.length if plan.series else 0
     part = split(len(sides.question.x), plan, torch.Generator().manual_seed(plan.seed), gap).to(where)
-    whole, known = (term(question, plan, None, [part]) for question in (sides.question, sides.given))
-    half = half_width(sides.question, whole.held_out, plan, gap, known.held_out)
+    whole, known = (term(question, plan, None, [part], gap) for question in (sides.question, sides.given))
+    both = torch.cat([whole.values, known.values])
+    half = half_width(both, lambda v: whole.reported(v[: len(whole.values)]) - known.reported(v[len(whole.values) :]))
     p, doubt = _p_value(sides, whole.trained.mixture, part, plan)
     settings = {"critic": "default", "transform": transform}
     found = answer(sides.question, plan, _less(whole, known), half, everything, remembered, limit, p, settings)
@@ -122,7 +124,7 @@ def _estimate(described: Mapping[str, list[Column]], transform: str, plan: Plan,
 def _less(whole: Term, known: Term) -> Term:
     """The first term, with what the second one read taken from its numbers."""
     found = {name: value - known.found.get(name, 0.0) if name in PAIRED else value for name, value in whole.found.items()}
-    more = {name: getattr(whole, name) - getattr(known, name) for name in ("added", "grown", "gained")}
+    more = {name: getattr(whole, name) - getattr(known, name) for name in ("added", "beyond", "gained")}
     return replace(whole, found=found, **more)
 
 

@@ -1,7 +1,7 @@
 """Cross-fitting: critics trained without a fold of the rows and read on it, so that a lower bound cannot overfit upwards."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -34,13 +34,13 @@ from remi.losses import Scores, estimators
 from remi.training import Adam, Loop, Stream, evaluation, loop
 
 LOOK_EVERY = 50  # steps between two looks at the validation rows
-PATIENCE = 10  # looks without a value better by TOLERANCE before training ends
+EPOCHS, PATIENCE = 5, (5, 10)  # without a value better by TOLERANCE before training ends; looks, at least and at most
 TOLERANCE = 0.05  # standard errors of the value
 AVERAGE = 0.7  # weight of the past in the moving average of the parameters that a look judges
 PATIENT = 3  # seconds without a progress bar
 READ, FEWEST = 2**22, 32  # pairs of a stack that are read, as long as a row meets at least so many others
 FEWEST_PER_COLUMN = 2  # rows to fit closed forms to
-SHARES, SLOWEST = (2, 4), math.sqrt(2)  # of the rows; what halving them makes of an error at least
+SHARES = 2, 4  # of the rows
 SETTLED = 50_000  # rows to fit to, beyond which nothing is extrapolated
 GROUPS = 10  # parts of the held-out rows that the jackknife leaves out in turn
 
@@ -170,6 +170,7 @@ def descend(
     best_step, moved_at = (torch.zeros(plan.folds, dtype=torch.long, device=device) for _ in range(2))
     ours = isinstance(network, QuadraticCritic | RatioCritic) and device.type == "cpu"
     steps, looks, step = [0], [best], loop.program(training, record=ours)
+    patience = patient(train[0].shape[1], plan.batch)
     with tqdm(total=plan.steps, desc="training critics", unit="step", disable=None, leave=False, delay=PATIENT) as bar:
         while steps[-1] < plan.steps:
             chunk = min(LOOK_EVERY, plan.steps - steps[-1])
@@ -191,7 +192,7 @@ def descend(
             best = looks[-1].where(better, best)
             best_step = torch.where(better, steps[-1], best_step)
             moved_at = torch.where(progress & better, steps[-1], moved_at)
-            if bool((steps[-1] - moved_at >= PATIENCE * LOOK_EVERY).all()) or not bool(training.alive.any()):
+            if bool((steps[-1] - moved_at >= patience).all()) or not bool(training.alive.any()):
                 break
             put(latest)
     put(kept)
@@ -203,6 +204,12 @@ def descend(
         "diverged_at": training.diverged_at.cpu().numpy(),
         "fold": np.arange(plan.runs) % plan.folds,
     }
+
+
+def patient(rows: int, batch: int) -> int:
+    """Steps without progress before training ends: what many rows say takes longer to learn."""
+    least, most = PATIENCE
+    return min(most, max(least, EPOCHS * rows // (batch * LOOK_EVERY))) * LOOK_EVERY
 
 
 @torch.no_grad()
@@ -242,28 +249,30 @@ def read(question: Question, found: Mixture, rows: Sequence[Tensor], plan: Plan)
     return found.score(question, *rows, block=block)
 
 
-def extrapolated(values: Sequence[float], rows: int, columns: int) -> float:
+def extrapolated(values: Tensor, rows: int, columns: int, slowest: float) -> Tensor:
     """What many more rows would add to a value, from what half of them, and another half, took away.
 
     With v(n) = v - c n^-a, and e = (v(n/2) - v(n/4)) / (v(n) - v(n/2)) = 2^a,
 
-        v - v(n) = (v(n) - v(n/2)) / (e - 1),    where 2^(1/2) <= e <= 2:
+        v - v(n) = (v(n) - v(n/2)) / (e - 1),    where `slowest` <= e <= 2:
 
-    smoothed densities converge as slowly as that, and fits with a fixed number of coefficients as fast. Where columns are too
-    many for a quarter of the rows, n - d - 1 takes the place of n: the risk of a Gaussian regression on d columns.
+    a fit with a fixed number of coefficients converges as fast as that, and what falls with more rows is chance, and counts
+    once. Where columns are too many for a quarter of the rows, n - d - 1 takes the place of n: the risk of a Gaussian
+    regression on d columns.
 
     Args:
-        values: v(n), and v(n/2) and v(n/4) where they are known.
+        values: (k, ...) v(n), and v(n/2) and v(n/4) where they are known.
         rows: n.
         columns: d.
+        slowest: see `Question.slowest`.
     """
     if len(values) < 2:
-        return 0.0
+        return torch.zeros_like(values[0])
     gain = values[0] - values[1]
     if len(values) == 2:
         return gain / ((rows - columns - 1) / (rows // 2 - columns - 1) - 1)
-    growth = (values[1] - values[2]) / gain if gain else math.inf
-    return gain / (min(max(growth, SLOWEST), 2.0) - 1)
+    growth = torch.where(gain > 0, (values[1] - values[2]) / gain, 2.0)
+    return gain / (growth.clamp(slowest, 2.0) - 1)
 
 
 @torch.no_grad()
@@ -279,20 +288,30 @@ def pool(readings: estimators.Reading, pooled: bool) -> float:
     return evaluation.macro_average(readings.estimate.cpu())
 
 
-def half_width(question: Question, scores: Scores, plan: Plan, gap: int = 0, less: Scores | None = None) -> float:
-    """Student-t half width from the jackknife's pseudo-values: each fold without each tenth of its rows.
+@torch.no_grad()
+def tenths(question: Question, scores: Scores, plan: Plan, gap: int = 0) -> Tensor:
+    """(1 + groups, folds) the folds' values: of all held-out rows, and without each tenth of them.
 
-    The folds' own differences are part of it. Of a series the parts are stretches, and at least twice the gap. With the scores
-    of the same rows for another question, `less`, it is that of the difference.
+    Of a series the parts are stretches, and at least twice the gap.
     """
     rows = min(scores.joint.shape[-1], scores.marginal.shape[-1])
     groups = max(2, min(GROUPS, rows, rows // (2 * gap) if gap else GROUPS))
-    both = [scores] if less is None else [scores, less]
+    parts = [scores, *(question.without(scores, group, groups) for group in range(groups))]
+    return torch.stack([plan.report(part).estimate for part in parts]).double().cpu()
 
-    def value(parts: Sequence[Scores]) -> Tensor:
-        values = [plan.report(part).estimate for part in parts]
-        return values[0] - sum(values[1:])
 
-    others = [value([question.without(part, group, groups) for part in both]) for group in range(groups)]
-    pseudo = groups * value(both) - (groups - 1) * torch.stack(others)
-    return evaluation.student_t(pseudo.flatten().cpu().numpy()).half_width
+def half_width(values: Tensor, function: Callable[[Tensor], Tensor]) -> float:
+    """Student-t half width of a function of several mean values, from the jackknife's pseudo-values.
+
+    A part is one tenth of one fold. The folds' own differences are part of the width.
+
+    Args:
+        values: (values, 1 + groups, folds), see `tenths`.
+        function: (values, ...) means over the folds -> (...).
+    """
+    each, without = values[:, 0], values[:, 1:]
+    whole = each.mean(-1)
+    groups, folds = without.shape[1:]
+    moved = function(whole[:, None, None] + (without - each.unsqueeze(1)) / folds) - function(whole)
+    pseudo = function(each) - folds * (groups - 1) * moved
+    return evaluation.student_t(pseudo.flatten().numpy()).half_width

@@ -8,17 +8,17 @@ critics have not learned from so few rows, which is estimated and added.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from remi.estimation import columns
 from remi.estimation.columns import Array, Column
 from remi.estimation.copies import copies
-from remi.estimation.crossfit import Trained, extrapolated, half_width, learned, pool, read, train
+from remi.estimation.crossfit import Trained, extrapolated, half_width, learned, pool, read, tenths, train
 from remi.estimation.diagnostics import diagnose, doubts, hidden, readings, table_reading, unmet
 from remi.estimation.limits import spread
 from remi.estimation.order import Memory, memory
@@ -48,9 +48,10 @@ class Estimate:
         value: the held-out bound, `readings["held-out bound"]`, and what more rows would add to it: to the ratios in closed
             form, see `crossfit.extrapolated`, and to the trained critics half of what they read more on rows that they have
             seen (Akaike, 1974), times their weight. With a critic of the caller's, the bound. Slightly negative values are legal.
-        interval: nominal 95%. Its lower end is the bound less sampling error. Its upper end is above the value by sampling
-            error, by one and a half times what the trained critics read more on rows that they have seen, and once more by
-            what was added for the closed forms, since an extrapolation may be off by as much. Where nothing is shown it
+        interval: nominal 95%. Its lower end is the bound less sampling error, that of the value as extrapolated. Its upper end
+            is above the value by sampling error, by one and a half times what the trained critics read more on rows that they
+            have seen, and once more by what was added for the closed forms, as if they converged slowly, since an
+            extrapolation may be off by as much. Where nothing is shown it
             reaches up to what so few rows could hide among so many features, see `hidden`; it never lies wholly below 0.
         diagnostics: reasons for doubt, each with the number that raised it; empty when there are none.
         history: "step" (looks,), and per fold (folds, looks) "validation", what its critics' mean reads on the validation rows,
@@ -212,7 +213,8 @@ def estimate_mi(
         folds: parts of the data; each is read by critics trained on the others.
         restarts: critics per fold, whose scores are averaged.
         batch: rows per step; all their batch * (batch - 1) unpaired combinations are used.
-        steps: at most so many; training ends when what is read of the validation rows has not grown for 500 steps.
+        steps: at most so many; training ends when what is read of the validation rows has not grown for 250 steps, or
+            for 500 where rows are many.
         lr: Adam's.
         device: "cpu", "cuda" or "auto".
         series: rows follow each other in time: folds are stretches with gaps between them, as long as rows remember each
@@ -327,7 +329,7 @@ def _with_lam(bound: object, options: Mapping[str, Any]) -> dict[str, Any]:
     return {"lam": LAM, **options} if regularized else dict(options)
 
 
-def _levels(x: Sequence[Column], y: Sequence[Column], device: torch.device) -> tuple[torch.Tensor, torch.Tensor] | None:
+def _levels(x: Sequence[Column], y: Sequence[Column], device: torch.device) -> tuple[Tensor, Tensor] | None:
     """The levels of two discrete columns, where x and y are one each."""
     if len(x) > 1 or len(y) > 1 or not (x[0].discrete and y[0].discrete):
         return None
@@ -353,16 +355,20 @@ class Term:
         trained: the critics.
         found: readings of these scores.
         added: to the held-out bound, for what more rows would show.
-        grown: the part of it that closed forms would add.
+        beyond: that; so much more could they show.
         gained: what the trained critics read more on rows that they have seen, times their weight.
+        values: (mixtures, 1 + groups, folds) with its closed forms fitted to all rows, and to fewer, see `crossfit.tenths`.
+        reported: (mixtures, ...) such values -> (...) the bound, and what is added for the closed forms.
     """
 
     held_out: Scores
     trained: Trained
     found: Mapping[str, float]
     added: float
-    grown: float
+    beyond: float
     gained: float
+    values: Tensor
+    reported: Callable[[Tensor], Tensor]
 
     @property
     def bound(self) -> float:
@@ -370,8 +376,8 @@ class Term:
         return self.found["held-out bound"]
 
 
-def term(question: Question, plan: Plan, critic: object, splits: Sequence[Split]) -> Term:
-    """Train and read."""
+def term(question: Question, plan: Plan, critic: object, splits: Sequence[Split], gap: int) -> Term:
+    """Train and read; of a series, rows forget each other after a gap."""
     device = question.samples[0].device
     network = question.network(plan.runs).to(device) if critic is None else copies(critic, question.samples, plan.runs)
     trained = train(question, network, splits, plan)
@@ -384,13 +390,17 @@ def term(question: Question, plan: Plan, critic: object, splits: Sequence[Split]
     ):
         found[name] = learned(question, trained.mixture, rows, plan)
     gained = float(trained.mixture.weights[-1].mean()) * max(0.0, found["training rows"] - found["trained critics"])
-    added = grown = 0.0
-    if critic is None:
-        fewer = [pool(plan.report(read(question, one, unseen, plan)), plan.pooled) for one in trained.fewer]
-        fitted, wide = min(part.rest.shape[1] for part in splits), sum(sample.shape[1] for sample in question.samples)
-        grown = extrapolated([found["held-out bound"], *fewer], fitted, wide)
-        added = grown + gained / 2
-    return Term(held_out, trained, found, added, grown, gained)
+    several = [held_out, *(read(question, one, unseen, plan) for one in trained.fewer)]
+    pooled = torch.tensor([pool(plan.report(scores), plan.pooled) for scores in several], dtype=torch.float64)
+    fitted, wide = min(part.rest.shape[1] for part in splits), sum(sample.shape[1] for sample in question.samples)
+
+    def grown(values: Tensor, slowest: float = question.slowest) -> Tensor:
+        return extrapolated(values, fitted, wide, slowest)
+
+    added = float(grown(pooled)) + (gained / 2 if critic is None else 0.0)
+    beyond = BEYOND * gained + float(grown(pooled, min(Question.slowest, question.slowest)))
+    values = torch.stack([tenths(question, scores, plan, gap) for scores in several])
+    return Term(held_out, trained, found, added, beyond, gained, values, lambda values: values[0] + grown(values))
 
 
 def answer(
@@ -408,8 +418,7 @@ def answer(
     gained, least = term.gained, min(question.sizes)
     bound, value = min(term.bound, limit), min(term.bound + term.added, limit)
     half = max(half, 1.92 / least)  # no likelihood ratio resolves less
-    beyond = BEYOND * gained + term.grown
-    low, high = min(bound, value) - half + min(0.0, beyond), max(bound, value) + half + max(0.0, beyond)
+    low, high = min(bound, value) - half + min(0.0, term.beyond), max(bound, value) + half + max(0.0, term.beyond)
     shown = low > 0
     high = max(high, term.found.get("table", 0.0), 0.0 if shown else hidden(question) * remembered.inflation)
     unseen = 0.0 if shown else high
@@ -433,7 +442,7 @@ def _estimate(
     generator = torch.Generator().manual_seed(plan.seed)
     gap = remembered.length if plan.series else 0
     splits = [split(n, plan, generator, gap).to(question.samples[0].device) for n in question.sizes]
-    found = term(question, plan, critic, splits)
+    found = term(question, plan, critic, splits, gap)
     settings = {"critic": "default" if critic is None else type(critic).__name__, "transform": transform}
-    half, p = half_width(question, found.held_out, plan, gap), p_value(question, found.held_out, splits, plan, gap)
+    half, p = half_width(found.values, found.reported), p_value(question, found.held_out, splits, plan, gap)
     return answer(question, plan, found, half, described, remembered, limit, p, settings)

@@ -25,6 +25,7 @@ class Question(ABC):
     sizes: tuple[int, ...]  # rows of each independent sample
     series: bool = False  # rows follow each other in time: what is left out together lies together
     doubt: float = 0.0  # standard errors by which a look must be better to count
+    slowest: float = 2 ** (1 / 2)  # what halving the rows makes of an error, at least: of smoothed densities
 
     @abstractmethod
     def score(self, network: Any, *rows: Tensor, block: int = BLOCK) -> Scores:
@@ -78,6 +79,11 @@ class Dependence(Question):
 
     def __post_init__(self) -> None:
         self.samples, self.sizes = (self.x, self.y), (len(self.x),)
+        columns = self.x.shape[1] + self.y.shape[1]
+        if self.levels is None and columns > CLOSE:
+            self.slowest = 2.0  # nothing is smoothed
+        elif self.scores and columns == 2:
+            self.slowest = 2 ** (1 / 3)  # a jump along a line, smoothed over h, costs h, and 1 / (n h^2) in noise
 
     def score(self, network: Any, *rows: Tensor, block: int = BLOCK) -> Scores:
         """All pairs within each block, the blocks below each other; rows that do not fill a block are left out."""
@@ -150,7 +156,7 @@ class Dependence(Question):
         columns = x.shape[1] + y.shape[1]
         found: list[Callable[[], Callable[..., Tensor]]] = [partial(Quadratic, forms) for forms in self.starts(*rows)]
         if self.numbers and columns > 2:
-            found += [partial(Turning.fit, x, y, side) for side in (0, 1)]
+            found += [partial(Turning.fit, x, y, turns) for turns in ((True, False), (False, True), (True, True))]
         if self.numbers and columns <= MOST:
             found += [partial(Elliptical.fit, x, y, dof, scores=self.scores) for dof in TAILS]
         if self.levels is None and columns <= CLOSE:

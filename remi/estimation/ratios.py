@@ -35,22 +35,23 @@ class QuadraticCritic(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """(runs, n, dim_x) and (runs, n, dim_y) -> (runs, n): each x with its own y."""
-        (f, a), (g, b) = self._halves(x, y)
-        return (f * g).sum(-1) + a + b
+        f, g = self._sides(x, y)
+        return (f * g).sum(-1)
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """(runs, n, dim_x) and (runs, m, dim_y) -> (runs, n, m): row i is anchored at x_i."""
-        (f, a), (g, b) = self._halves(x, y)
-        return f @ g.transpose(-1, -2) + a.unsqueeze(-1) + b.unsqueeze(-2)
+        f, g = self._sides(x, y)
+        return f @ g.transpose(-1, -2)
 
-    def _halves(self, x: Tensor, y: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def _sides(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """What x and y bring to T, an inner product of the two; a and b stand beside ones."""
         far_x, far_y = distance(x), distance(y)
         hidden_x, hidden_y = self.net_x(torch.cat([x, far_x], -1)), self.net_y(torch.cat([y, far_y], -1))
-        f = torch.cat([self.cross(x) + self.turn_x(far_x * x), self.turn_y(x), hidden_x[..., :-1]], -1)
-        g = torch.cat([y, far_y * y, hidden_y[..., :-1]], -1)
-        a = (x * self.own_x(x)).sum(-1) + self.line_x(x).squeeze(-1) + hidden_x[..., -1]
-        b = (y * self.own_y(y)).sum(-1) + self.line_y(y).squeeze(-1) + hidden_y[..., -1]
-        return (f, a), (g, b)
+        a = (x * self.own_x(x)).sum(-1, keepdim=True) + self.line_x(x) + hidden_x[..., -1:]
+        b = (y * self.own_y(y)).sum(-1, keepdim=True) + self.line_y(y) + hidden_y[..., -1:]
+        f = [self.cross(x) + self.turn_x(far_x * x), self.turn_y(x), hidden_x[..., :-1], a, torch.ones_like(a)]
+        g = [y, far_y * y, hidden_y[..., :-1], torch.ones_like(b), b]
+        return torch.cat(f, -1), torch.cat(g, -1)
 
     def forms(self) -> Forms:
         """The quadratic part's coefficients M, A, B, c and d, to be set by a start."""

@@ -38,7 +38,7 @@ def gaussian_starts(x: Tensor, y: Tensor) -> list[Forms]:
     white_x, white_y = _whitening(x), _whitening(y)
     u, s, v = _directions(x, y, white_x, white_y)
     sizes = len(x), x.shape[1], y.shape[1]
-    whole = [_forms(white_x @ u, shrunk(s, *sizes), white_y @ v) for shrunk in (_stein, _single)]
+    whole = [_forms(white_x @ u, shrunk(s, *sizes), white_y @ v) for shrunk in (stein, _single)]
     return [*whole, sparse_start(x, y), _halves(x, y)]
 
 
@@ -52,11 +52,11 @@ def shrunk_directions(xx: Tensor, xy: Tensor, yy: Tensor, n: int) -> tuple[tuple
     """Whitenings of x and of y, canonical directions, and their correlations by one factor, from the blocks of a scatter."""
     white_x, white_y = _root(xx), _root(yy)
     u, s, vt = torch.linalg.svd(white_x @ xy @ white_y, full_matrices=False)
-    return (white_x, white_y), (white_x @ u, white_y @ vt.T), _stein(s, n, len(xx), len(yy)).clamp(max=HIGHEST)
+    return (white_x, white_y), (white_x @ u, white_y @ vt.T), stein(s, n, len(xx), len(yy)).clamp(max=HIGHEST)
 
 
-def _stein(s: Tensor, n: float, dim_x: int, dim_y: int) -> Tensor:
-    """All correlations by one factor."""
+def stein(s: Tensor, n: float, dim_x: int, dim_y: int) -> Tensor:
+    """All correlations s of so many columns shrunk by one factor."""
     return (1 - dim_x * dim_y / n / s.square().sum().clamp_min(1e-12)).clamp_min(0) * s
 
 
@@ -71,18 +71,24 @@ def _single(s: Tensor, n: float, dim_x: int, dim_y: int) -> Tensor:
 
 def sparse_start(x: Tensor, y: Tensor) -> Forms:
     """Only columns with a correlation that the largest of so many noises would not reach."""
+    left, s, right, used = sparse_directions(x, y)
+    return _forms(left, stein(s, len(x), *used), right)
+
+
+def sparse_directions(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+    """Canonical directions of these columns, a column each, their correlations, and how many columns of either side they use."""
     x, y = (z.double() - z.double().mean(0) for z in (x, y))
     correlations = (x / x.norm(dim=0).clamp_min(1e-12)).T @ (y / y.norm(dim=0).clamp_min(1e-12))
     beyond = correlations.abs() > math.sqrt(2 * math.log(max(2, correlations.numel())) / len(x))
     chosen_x, chosen_y = beyond.any(1), beyond.any(0)
     if not bool(beyond.any()):
-        return _forms(x.new_zeros(x.shape[1], 1), x.new_zeros(1), y.new_zeros(y.shape[1], 1))
+        return x.new_zeros(x.shape[1], 1), x.new_zeros(1), y.new_zeros(y.shape[1], 1), (1, 1)
     few_x, few_y = x[:, chosen_x], y[:, chosen_y]
     white_x, white_y = _whitening(few_x), _whitening(few_y)
     u, s, v = _directions(few_x, few_y, white_x, white_y)
     left, right = x.new_zeros(x.shape[1], len(s)), y.new_zeros(y.shape[1], len(s))
     left[chosen_x], right[chosen_y] = white_x @ u, white_y @ v
-    return _forms(left, _stein(s, len(x), few_x.shape[1], few_y.shape[1]), right)
+    return left, s, right, (few_x.shape[1], few_y.shape[1])
 
 
 def _halves(x: Tensor, y: Tensor) -> Forms:
