@@ -120,6 +120,23 @@ def test_what_z_hides_and_what_it_shows():
     assert estimate_cmi(x, y, z, **START).value > 0.6 * truth
 
 
+def test_both_terms_are_extrapolated_alike(monkeypatch):
+    asked, term = [], conditional.term
+    monkeypatch.setattr(conditional, "term", lambda question, *rest: asked.append(question.slowest) or term(question, *rest))
+    estimate_cmi(*gaussian("chain", 200)[:3], **START)
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
+
+
+def test_the_width_is_that_of_the_difference():
+    z, flips, y = rng().integers(2, size=600), rng(1).random(600) < 0.05, rng(2).integers(2, size=600)
+    x = z ^ flips  # of which z tells half a nat, and y nothing
+    given = estimate_cmi(x, y, z, discrete=["x", "y", "z"], **START)
+    both = estimate_mi(x, np.stack([y, z], 1), discrete=["x", "y"], **START)
+    narrow, wide = (found.readings["held-out bound"] - found.interval[0] for found in (given, both))
+    assert narrow < wide / 2
+
+
 def test_curves_of_a_common_cause():
     z, first, second = normal(3, 1000)
     x, y = np.sin(3 * z) + 0.5 * first, z**2 + 0.5 * second

@@ -9,10 +9,11 @@ import torch
 from scipy import stats
 
 from remi import Scores, estimate_mi
-from remi.estimation import closed, crossfit, mixture
+from remi.estimation import closed, crossfit, estimate, mixture
+from remi.estimation.columns import normal_scores
 from remi.estimation.limits import Limits
 from remi.estimation.plan import LATER, Plan
-from remi.estimation.questions import Dependence
+from remi.estimation.questions import Dependence, Question
 from remi.estimation.ratios import distance
 from remi.estimation.starts import gaussian_starts
 from remi.training import evaluation, loop
@@ -81,6 +82,14 @@ def test_a_direction_that_turns_with_distance_is_seen(turns):
     assert truth - (0.25 if all(turns) else 0.1) < read[0] < truth + 0.02  # what is not turned linearly is lost on every side
     part = slice(0, 50)
     assert torch.allclose(turning.matrix(pair[0][part], pair[1][part]).diagonal(), turning(*pair)[part], atol=1e-5)
+
+
+def test_scores_of_ranks_are_those_of_the_rows_themselves():
+    rows = torch.tensor(np.random.default_rng(0).normal(size=(2, 40)).round(1)).sort(-1).values  # some are equal
+    found = closed.scored(rows.T, rows)
+    assert np.allclose(found, np.stack([normal_scores(row) for row in rows.numpy()], 1))
+    ends = closed.scored(torch.tensor([[-9.0, 9.0]]), rows)[0]
+    assert torch.allclose(ends, torch.special.ndtri(torch.tensor([0.5 / 40, 1 - 0.5 / 40], dtype=torch.float64)))
 
 
 @pytest.mark.parametrize("width", closed.WIDTHS)
@@ -281,6 +290,31 @@ def test_many_columns_are_read_higher_than_their_bound():
     value, bound = np.mean(errors, 0)
     assert bound < -0.05
     assert abs(value) < abs(bound)
+
+
+def test_many_columns_end_above_what_their_coefficients_would_add(monkeypatch):
+    x, noise = np.random.default_rng(0).normal(size=(2, 600, 30))
+    one, other = [], []
+    for found in (one, other):
+        found.append(estimate_mi(x, 0.3 * x + noise, steps=0, restarts=1, permutations=0))
+        monkeypatch.setattr(Question, "slowest", 2.0)
+    assert one[0].value == other[0].value
+    assert one[0].interval[1] > other[0].interval[1] + 0.05
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(60, 250), (3_300, 250), (5_000, 350), (6_700, 500), (10**6, 500)])
+def test_patience_follows_the_rows(rows, steps):
+    assert crossfit.patient(rows, 64) == steps
+
+
+def test_the_interval_is_as_wide_as_what_is_reported_is_uncertain(monkeypatch):
+    asked, half_width = [], crossfit.half_width
+    monkeypatch.setattr(estimate, "half_width", lambda *given: asked.append(given) or half_width(*given))
+    x, noise = np.random.default_rng(0).uniform(size=(2, 1000))
+    found = estimate_mi(x, x + 0.4 * noise, steps=0, restarts=1, permutations=0)
+    ((values, function),) = asked
+    assert half_width(values, function) > 1.1 * half_width(values, lambda v: v[0])  # sharp edges: much is extrapolated
+    assert found.readings["held-out bound"] - found.interval[0] == pytest.approx(half_width(values, function))
 
 
 def test_a_copy_reads_no_more_than_its_entropy_and_no_less_for_it():
