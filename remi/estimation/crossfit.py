@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import chain, compress
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from remi.losses import Scores, estimators
 from remi.training import Adam, Loop, Stream, evaluation, loop
 
 LOOK_EVERY = 50  # steps between two looks at the validation rows
-EPOCHS, PATIENCE = 5, (5, 10)  # without a value better by TOLERANCE before training ends; looks, at least and at most
+EPOCHS, PATIENCE = 8, (5, 10)  # without a value better by TOLERANCE before training ends; looks, at least and at most
 TOLERANCE = 0.05  # standard errors of the value
 AVERAGE = 0.7  # weight of the past in the moving average of the parameters that a look judges
 PATIENT = 3  # seconds without a progress bar
@@ -296,8 +296,8 @@ def tenths(question: Question, scores: Scores, plan: Plan, gap: int = 0) -> Tens
     """
     rows = min(scores.joint.shape[-1], scores.marginal.shape[-1])
     groups = max(2, min(GROUPS, rows, rows // (2 * gap) if gap else GROUPS))
-    parts = [scores, *(question.without(scores, group, groups) for group in range(groups))]
-    return torch.stack([plan.report(part).estimate for part in parts]).double().cpu()
+    without = (question.without(scores, group, groups) for group in range(groups))  # one at a time: each is large
+    return torch.stack([plan.report(part).estimate for part in chain([scores], without)]).double().cpu()
 
 
 def half_width(values: Tensor, function: Callable[[Tensor], Tensor]) -> float:

@@ -302,7 +302,7 @@ def test_many_columns_end_above_what_their_coefficients_would_add(monkeypatch):
     assert one[0].interval[1] > other[0].interval[1] + 0.05
 
 
-@pytest.mark.parametrize(("rows", "steps"), [(60, 250), (3_300, 250), (5_000, 350), (6_700, 500), (10**6, 500)])
+@pytest.mark.parametrize(("rows", "steps"), [(60, 250), (2_300, 250), (3_300, 400), (6_700, 500), (10**6, 500)])
 def test_patience_follows_the_rows(rows, steps):
     assert crossfit.patient(rows, 64) == steps
 
