@@ -113,7 +113,8 @@ def _estimate(described: Mapping[str, list[Column]], transform: str, plan: Plan,
     part = split(len(sides.question.x), plan, torch.Generator().manual_seed(plan.seed), gap).to(where)
     whole, known = (term(question, plan, None, [part], gap) for question in (sides.question, sides.given))
     both = torch.cat([whole.values, known.values])
-    half = half_width(both, lambda v: whole.reported(v[: len(whole.values)]) - known.reported(v[len(whole.values) :]))
+    first, second, count = whole.within(limit), known.within(limit), len(whole.values)
+    half = half_width(both, lambda values: first(values[:count]) - second(values[count:]))
     p, doubt = _p_value(sides, whole.trained.mixture, part, plan)
     settings = {"critic": "default", "transform": transform}
     found = answer(sides.question, plan, _less(whole, known), half, everything, remembered, limit, p, settings)

@@ -10,6 +10,7 @@ critics have not learned from so few rows, which is estimated and added.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -375,6 +376,10 @@ class Term:
         """The held-out bound."""
         return self.found["held-out bound"]
 
+    def within(self, limit: float) -> Callable[[Tensor], Tensor]:
+        """What is reported of such values where the bound leaves room for more; elsewhere, the bound."""
+        return self.reported if self.bound < limit else itemgetter(0)
+
 
 def term(question: Question, plan: Plan, critic: object, splits: Sequence[Split], gap: int) -> Term:
     """Train and read; of a series, rows forget each other after a gap."""
@@ -444,5 +449,5 @@ def _estimate(
     splits = [split(n, plan, generator, gap).to(question.samples[0].device) for n in question.sizes]
     found = term(question, plan, critic, splits, gap)
     settings = {"critic": "default" if critic is None else type(critic).__name__, "transform": transform}
-    half, p = half_width(found.values, found.reported), p_value(question, found.held_out, splits, plan, gap)
+    half, p = half_width(found.values, found.within(limit)), p_value(question, found.held_out, splits, plan, gap)
     return answer(question, plan, found, half, described, remembered, limit, p, settings)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sklearn.datasets import load_diabetes
 
 from remi import Scores, estimate_mi
 from remi.estimation import closed, crossfit, estimate, mixture
@@ -321,6 +322,10 @@ def test_a_copy_reads_no_more_than_its_entropy_and_no_less_for_it():
     x = np.random.default_rng(0).normal(size=(300, 2))
     found = estimate_mi(x, x, steps=50, restarts=1)
     assert 5 < found.value <= math.log(300)
+    x = load_diabetes().data[:, [2, 3]]  # some rows are equal
+    found = estimate_mi(x, x, restarts=1, steps=200)
+    assert found.value == pytest.approx(math.log(442), abs=0.1)
+    assert found.interval[0] > 0  # nothing is extrapolated, nor the error of an extrapolation taken off
 
 
 def test_training_ends_where_a_closed_form_says_it_all():
