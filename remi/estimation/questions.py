@@ -16,6 +16,7 @@ from remi.losses import Scores
 
 BLOCK, LOOK_BLOCK = 512, 128  # rows of a score matrix when held-out rows are read, and at a look; more rows make more matrices
 AT_ONCE = 1024  # rows of the matrices that are made together
+EDGES = 500  # rows of two columns that show how slowly the loss to sharp edges falls; fewer show noise
 
 
 class Question(ABC):
@@ -82,8 +83,8 @@ class Dependence(Question):
         columns = self.x.shape[1] + self.y.shape[1]
         if self.levels is None and columns > CLOSE:
             self.slowest = 2.0  # nothing is smoothed
-        elif self.scores and columns == 2:
-            self.slowest = 2 ** (1 / 3)  # a jump along a line, smoothed over h, costs h, and 1 / (n h^2) in noise
+        elif self.scores and columns == 2:  # a jump along a line, smoothed over h, costs h, and 1 / (n h^2) in noise
+            self.slowest = 2 ** (1 / 3) if len(self.x) >= EDGES else 2.0
 
     def score(self, network: Any, *rows: Tensor, block: int = BLOCK) -> Scores:
         """All pairs within each block, the blocks below each other; rows that do not fill a block are left out."""

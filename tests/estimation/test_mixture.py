@@ -259,11 +259,12 @@ def test_nothing_is_believed_to_grow_more_slowly_than_that(slowest):
 
 
 def test_only_what_is_smoothed_converges_slowly():
-    def slowest(dim_x, dim_y, *, scores=True, levels=None):
-        return Dependence(torch.zeros(5, dim_x), torch.zeros(5, dim_y), levels, scores=scores).slowest
+    def slowest(dim_x, dim_y, *, n=500, scores=True, levels=None):
+        return Dependence(torch.zeros(n, dim_x), torch.zeros(n, dim_y), levels, scores=scores).slowest
 
     assert slowest(1, 1) < slowest(1, 1, scores=False) == slowest(2, 2) < slowest(2, 3) == 2
-    assert slowest(3, 3, scores=False, levels=(torch.zeros(5), torch.zeros(5))) == math.sqrt(2)
+    assert slowest(1, 1, n=499) == 2
+    assert slowest(3, 3, scores=False, levels=(torch.zeros(500), torch.zeros(500))) == math.sqrt(2)
 
 
 def test_the_width_of_a_mean_is_that_of_its_parts():
