@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from remi.estimation.ratios import Forms, distance
-from remi.estimation.starts import HIGHEST, shrunk_directions, sparse_directions, stein
+from remi.estimation.starts import HIGHEST, shrunk_directions, sparse_directions, stein, weights
 
 TAILS = (1, 2, 4)  # degrees of freedom of the Student-t copulas
 MOST = 20  # columns of x and y together that such a copula is fitted to
@@ -96,7 +96,7 @@ class Turning(Ratio):
     def left(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The halves s u / (1 - s^2), and what u adds alone."""
         u, own = self._side(x, 0)
-        return self.s / (1 - self.s.square()) * u, own
+        return weights(self.s)[0] * u, own
 
     def right(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """The halves v, and what they add alone."""
@@ -105,7 +105,7 @@ class Turning(Ratio):
     def _side(self, z: Tensor, side: int) -> tuple[Tensor, Tensor]:
         z = widened(z) if self.turns[side] else z
         along = scored(z.double() @ self.directions[side], self.sorted[side])
-        return along, -(self.s.square() / (1 - self.s.square()) / 2 * along.square()).sum(-1)
+        return along, (weights(self.s)[1] * along.square()).sum(-1)
 
 
 def scored(values: Tensor, rows: Tensor) -> Tensor:

@@ -110,10 +110,14 @@ def _halves(x: Tensor, y: Tensor) -> Forms:
     return _forms(white_x @ u / size_x, s, white_y @ v / size_y)
 
 
+def weights(s: Tensor) -> tuple[Tensor, Tensor]:
+    """What a correlation s weighs u v by, and u^2 and v^2, in the log-density ratio of two normal coordinates."""
+    return s / (1 - s.square()), -s.square() / (1 - s.square()) / 2
+
+
 def _forms(left: Tensor, s: Tensor, right: Tensor) -> Forms:
     """T from directions, a column each, of unit variance."""
-    rho = s.clamp(max=HIGHEST)
-    cross, own = rho / (1 - rho.square()), -rho.square() / (1 - rho.square()) / 2
+    cross, own = weights(s.clamp(max=HIGHEST))
     forms = (left * cross) @ right.T, (left * own) @ left.T, (right * own) @ right.T
     return *(form.float() for form in forms), left.new_zeros(len(left), 1).float(), right.new_zeros(len(right), 1).float()
 
