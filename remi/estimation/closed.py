@@ -13,8 +13,8 @@ from remi.estimation.starts import HIGHEST, shrunk_directions, sparse_directions
 
 TAILS = (1, 2, 4)  # degrees of freedom of the Student-t copulas
 MOST = 20  # columns of x and y together that such a copula is fitted to
-DIRECTIONS = 12  # at most, of those that turn
 LOOKS = 12  # iterations of its scatter
+DIRECTIONS = 12  # at most, of those that turn
 CENTRES, CLOSE = 3000, 4  # rows that a kernel stands on; columns of x and y together in which rows have neighbours
 LEAST = -126.0  # of an exponent: below, numbers lose their digits and processors their speed
 WIDTHS = (0.1, 0.2, 0.4)  # of kernels, in standard deviations

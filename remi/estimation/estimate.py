@@ -395,8 +395,9 @@ def term(question: Question, plan: Plan, critic: object, splits: Sequence[Split]
     ):
         found[name] = learned(question, trained.mixture, rows, plan)
     gained = float(trained.mixture.weights[-1].mean()) * max(0.0, found["training rows"] - found["trained critics"])
-    several = [held_out, *(read(question, one, unseen, plan) for one in trained.fewer)]
-    pooled = torch.tensor([pool(plan.report(scores), plan.pooled) for scores in several], dtype=torch.float64)
+    fewer = [read(question, one, unseen, plan) for one in trained.fewer]
+    bounds = [found["held-out bound"], *(pool(plan.report(scores), plan.pooled) for scores in fewer)]
+    pooled = torch.tensor(bounds, dtype=torch.float64)
     fitted, wide = min(part.rest.shape[1] for part in splits), sum(sample.shape[1] for sample in question.samples)
 
     def grown(values: Tensor, slowest: float = question.slowest) -> Tensor:
@@ -404,7 +405,7 @@ def term(question: Question, plan: Plan, critic: object, splits: Sequence[Split]
 
     added = float(grown(pooled)) + (gained / 2 if critic is None else 0.0)
     beyond = BEYOND * gained + float(grown(pooled, min(Question.slowest, question.slowest)))
-    values = torch.stack([tenths(question, scores, plan, gap) for scores in several])
+    values = torch.stack([tenths(question, scores, plan, gap) for scores in (held_out, *fewer)])
     return Term(held_out, trained, found, added, beyond, gained, values, lambda values: values[0] + grown(values))
 
 
