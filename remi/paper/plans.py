@@ -160,6 +160,11 @@ class Benchmark:
     train_size: int | None = None
     side: int | None = None
     lams: tuple[float, ...] = ()  # ours: of the plan's weights those that are tried here; all without it
+    longer: dict[str, int] = field(default_factory=dict)  # ours: steps of "task/loss" that has not settled by then
+
+    def length(self, task: str, loss: str) -> int:
+        """Steps of a training."""
+        return self.longer.get(f"{task}/{loss}", self.steps[task])
 
 
 @dataclass(frozen=True)
@@ -183,7 +188,7 @@ class BenchmarkPlan(Plan):
                 options=curve.options,
                 seed=seed,
                 batch=benchmark.batch,
-                steps=0 if untrained else benchmark.steps[task],
+                steps=0 if untrained else benchmark.length(task, curve.loss),
                 optimizer="adam",
                 lr=self.lr,
                 hidden=benchmark.hidden,
@@ -216,12 +221,13 @@ def _plain(value: object) -> str:
     if isinstance(value, tuple) and value and isinstance(value[0], Curve):
         return ", ".join(curve.label for curve in value)
     if isinstance(value, tuple) and value and isinstance(value[0], Benchmark):
-        return ", ".join(f"{b.dataset} (batch {b.batch}, {_words(b.steps)} steps)" for b in value)
+        return ", ".join(f"{b.dataset} (batch {b.batch}, {_words(b)} steps)" for b in value)
     return str(value)
 
 
-def _words(steps: dict[str, int]) -> str:
-    """The number of steps, or one per task where they differ."""
-    if len(set(steps.values())) == 1:
-        return str(next(iter(steps.values())))
-    return " and ".join(f"{count} {task.upper()}" for task, count in steps.items())
+def _words(benchmark: Benchmark) -> str:
+    """The number of steps, or one per task where they differ, and those of single losses."""
+    steps, longer = benchmark.steps, benchmark.longer
+    equal = len(set(steps.values())) == 1
+    tasks = str(next(iter(steps.values()))) if equal else " and ".join(f"{count} {task.upper()}" for task, count in steps.items())
+    return ", ".join([tasks, *(f"{count} {key}" for key, count in longer.items())])
