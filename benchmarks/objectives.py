@@ -98,6 +98,7 @@ def summary(tasks: pd.DataFrame) -> pd.DataFrame:
     """A row per kind and objective, over the rows of `per_task`, each task once."""
     found = tasks.groupby(["kind", "n", "objective"]).agg(
         tasks=("task", "nunique"),
+        seeds=("seeds", "max"),
         mean_absolute_error=("error", "mean"),
         median=("error", "median"),
         largest=("error", "max"),
@@ -172,7 +173,7 @@ def drawn(sums: pd.DataFrame) -> Figure:
         axes.set(title=f"{titles[kind]}, {tasks} tasks", xlim=(0, right), ylim=(len(ORDER) - 0.5, -0.5))
         axes.set_xlabel("mean absolute error (nats)")
         axes.set_yticks(range(len(ORDER)), ORDER)
-    asked = f"n = {int(sums.n.iloc[0]):,}"
+    asked = f"n = {int(sums.n.iloc[0]):,}, seeds of each task: {int(sums.seeds.max())}"
     figure.supxlabel(
         f"{asked}; dotted: remine; hollow: not regularized; bar: Donsker-Varadhan's value of the same scores", fontsize=7
     )

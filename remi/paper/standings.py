@@ -203,8 +203,8 @@ def draw(records: pd.DataFrame) -> Figure:
         axes.set_xticks((-1, -0.3, -0.1, 0, 0.1, 0.3), ("-1", "-.3", "-.1", "0", ".1", ".3"))
         axes.set_yticks(range(len(names)), map(label, names), fontsize=6)
     looks = {
-        "default, interval holds the truth": {"color": hue, "marker": "o"},
-        "default, interval misses it": {"color": hue, "marker": "o", "mfc": "white"},
+        "default, a dot per seed: interval holds the truth": {"color": hue, "marker": "o"},
+        "interval misses it": {"color": hue, "marker": "o", "mfc": "white"},
         "nearest neighbours": {"color": JOINT, "marker": "x"},
     }
     legend(figure, {words: {"ls": "", "ms": 4, **look} for words, look in looks.items()})
