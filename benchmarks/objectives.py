@@ -169,11 +169,11 @@ def drawn(sums: pd.DataFrame) -> Figure:
             axes.plot(mean, place, MARKERS.get(family, "*"), color=hue, mfc=face, ms=6 if family in MARKERS else 8, clip_on=False)
             axes.text(1.02, place, f"{mean:.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=7)
         axes.axvline(rows.mean_absolute_error["remine"], color=TRUTH, ls=":", lw=1)
-        tasks = int(rows.tasks.iloc[0])
-        axes.set(title=f"{titles[kind]}, {tasks} tasks", xlim=(0, right), ylim=(len(ORDER) - 0.5, -0.5))
+        tasks, seeds = int(rows.tasks.iloc[0]), int(rows.seeds.iloc[0])
+        axes.set(title=f"{titles[kind]}, {tasks} tasks, seeds: {seeds}", xlim=(0, right), ylim=(len(ORDER) - 0.5, -0.5))
         axes.set_xlabel("mean absolute error (nats)")
         axes.set_yticks(range(len(ORDER)), ORDER)
-    asked = f"n = {int(sums.n.iloc[0]):,}, seeds of each task: {int(sums.seeds.max())}"
+    asked = f"n = {int(sums.n.iloc[0]):,}"
     figure.supxlabel(
         f"{asked}; dotted: remine; hollow: not regularized; bar: Donsker-Varadhan's value of the same scores", fontsize=7
     )
