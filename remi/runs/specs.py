@@ -42,6 +42,7 @@ from remi.training import (
     tf32,
 )
 
+STACK = {"cpu": 20, "cuda": 160}  # runs trained together, at most
 CHUNK = 100  # steps that a run draws ahead; part of what fixes its numbers
 RECORD = 500  # steps: a shorter training is over before it pays to record its step or to weed its stack; no number depends on it
 TRACED = ("estimate", "objective", "pairs")  # what the record of an encoder keeps of every step; a grid has hundreds of long runs
@@ -111,6 +112,10 @@ class Run(ABC):
     def alone(self) -> bool:
         """True when the run shares no stack: its network is large enough to fill a device."""
         return False
+
+    def together(self, device: str) -> int:
+        """How many of these share a stack on such a device, at most; no number depends on it."""
+        return 1 if self.alone else STACK[device]
 
     @staticmethod
     @abstractmethod
@@ -303,6 +308,10 @@ class EncoderRun(Run):
     def alone(self) -> bool:
         """See `Run`."""
         return self.network == "resnet18"
+
+    def together(self, device: str) -> int:
+        """See `Run`; on a CPU so few that weights, gradients and moments of a convolutional network, 9 MB, stay in its cache."""
+        return 5 if self.network == "conv" and device == "cpu" else super().together(device)
 
     @staticmethod
     def rehearse(stack: Sequence["EncoderRun"], where: torch.device, steps: int) -> None:

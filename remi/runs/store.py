@@ -38,7 +38,6 @@ from remi.training import Checkpoints, loop, write
 
 STORE = Path(os.environ.get("REMI_RUNS", Path(remi.__file__).parents[1] / "runs"))
 FINGERPRINTS = STORE / ".fingerprints"
-STACK = {"cpu": 20, "cuda": 160}  # runs trained together, at most; no number depends on it
 OWN = ("loss", "options", "lam", "seed")  # in what the runs of a stack may differ
 ATTEMPTS = 3
 DAMAGED = (OSError, ValueError, KeyError, TypeError)  # what reading a record may raise
@@ -225,7 +224,7 @@ def stacks(runs: Iterable[Run]) -> list[list[Run]]:
     found = []
     for _, group in groupby(sorted(runs, key=lambda run: (shared(run), own(run))), key=shared):
         members = list(group)
-        size = 1 if members[0].alone else STACK[loop.device().type]
+        size = members[0].together(loop.device().type)
         found += [members[start : start + size] for start in range(0, len(members), size)]
     return sorted(found, key=lambda stack: -sum(run.cost for run in stack))
 

@@ -214,12 +214,18 @@ def test_stacks_share_everything_but_loss_weight_options_and_seed():
     wanted = [replace(cell, seed=seed) for seed in range(15) for cell in cells]
     found = store.stacks(wanted)
     assert sorted(map(repr, wanted)) == sorted(repr(run) for stack in found for run in stack)
-    assert max(map(len, found)) == store.STACK["cpu"]
+    assert max(map(len, found)) == ONE_HOT.together("cpu") == 20
     for stack in found:
         assert len({repr(replace(run, seed=0, lam=None, loss="mine", options={})) for run in stack}) == 1
         losses = [(run.loss, repr(run.options), run.lam is None) for run in stack]
         assert len(list(groupby(losses))) == len(set(losses))  # beside each other
     assert found[0][0].steps == 500  # costly stacks first
+
+
+def test_a_stack_of_convolutional_networks_fits_the_cache_of_a_cpu():
+    conv = EncoderRun("mine", 10, 20, "adam", 1e-3, (4, 8), dataset="cifar-10", network="conv")
+    assert [len(stack) for stack in store.stacks([replace(conv, seed=seed) for seed in range(12)])] == [5, 5, 2]
+    assert conv.together("cuda") == ONE_HOT.together("cuda")
 
 
 def test_two_weights_in_a_stack_train_as_if_alone(empty_store):
