@@ -53,7 +53,8 @@ def benchmark(panels: Sequence[Axes], cells: pd.DataFrame, losses: Sequence[str]
     truth = cells.true_mi.iloc[0]
     for axes, measure in zip(panels, ("mi", "accuracy"), strict=True):
         for place, loss in enumerate(losses):
-            draw(axes, place, cells[cells.loss == loss], measure)
+            if not (rows := cells[cells.loss == loss]).empty:
+                draw(axes, place, rows, measure)
     panels[0].axhline(truth, color=TRUTH, ls=":", lw=1.2, zorder=1)
     margin: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 6.5}
     panels[0].annotate(f"true MI {truth:.2f}", (1, truth), (-2, 2), ha="right", va="bottom", **margin)

@@ -240,6 +240,14 @@ def test_cifar_stands_beside_the_published_numbers(cifar):
     assert found.published_mi_mean.notna().sum() == len(plans["main"].benchmarks) * 2 * 12
 
 
+def test_what_was_not_trained_is_not_drawn(cifar):
+    plans, groups = cifar
+    cells = table2.summary(table2.rows(groups)).query("task == 'clb' or loss in ('mine', 'untrained')")
+    panels = slopes.slopes(cells.query("dataset == 'cifar-10'")).axes
+    supervised, contrastive = (len(axes.containers) for axes in panels[:4:2])  # a mark is a container
+    assert (supervised, contrastive) == (2, 12)
+
+
 def test_claims_and_fig6_can_be_had_for_cifar(cifar):
     plans, groups = cifar
     profile = plans["main"].profile
