@@ -241,7 +241,7 @@ def test_cifar_stands_beside_the_published_numbers(cifar):
 
 
 def test_what_was_not_trained_is_not_drawn(cifar):
-    plans, groups = cifar
+    _, groups = cifar
     cells = table2.summary(table2.rows(groups)).query("task == 'clb' or loss in ('mine', 'untrained')")
     panels = slopes.slopes(cells.query("dataset == 'cifar-10'")).axes
     supervised, contrastive = (len(axes.containers) for axes in panels[:4:2])  # a mark is a container
