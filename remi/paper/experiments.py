@@ -120,8 +120,8 @@ TABLE2 = BenchmarkPlan(
     ablation=_ablation(None),
 )
 # ours: lengths from figures/lengths_*.csv. With 100 classes the smallest weight alone, the best one in the search: the larger
-# ones learn more slowly than these lengths allow. On CIFAR-10 ReNWJ and ReTUBA still rose after 40,000 steps, and on digits they
-# settle when others have had three to four times what they need.
+# ones learn more slowly than these lengths allow. On CIFAR-10 ReNWJ and ReTUBA still rose after 40,000 steps: they have four
+# times as many, a guess.
 DIGITS = (
     Benchmark("digits", 10, 10, {"slb": 300 * 143, "clb": 300 * 143}, (64, 512)),  # epochs of 143 batches
     Benchmark("digit-pairs", 100, 100, {"slb": 3000, "clb": 8000}, (64, 512), lams=(0.001,)),

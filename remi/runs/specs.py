@@ -310,7 +310,7 @@ class EncoderRun(Run):
         return self.network == "resnet18"
 
     def together(self, device: str) -> int:
-        """See `Run`; on a CPU so few that weights, gradients and moments of a convolutional network, 9 MB, stay in its cache."""
+        """See `Run`; weights, gradient and moments of a convolutional network are 9 MB, and those of many leave a CPU's cache."""
         return 5 if self.network == "conv" and device == "cpu" else super().together(device)
 
     @staticmethod
