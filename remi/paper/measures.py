@@ -8,7 +8,7 @@ import pandas as pd
 
 from remi.losses import family
 from remi.runs import Record
-from remi.training import CIFAR, CIFAR_SIZES, DATASETS, auc, macro_average, micro_average
+from remi.training import auc, macro_average, micro_average
 
 Array = np.ndarray
 
@@ -123,30 +123,29 @@ def climbs(record: Record) -> Array:
 
 
 STILL = 0.05  # share of the truth: what an encoder's estimate may still gain in the last fifth of its steps
+WINDOW = 20  # of the steps that share goes under one mean: an epoch of 100 batches of 10 scatters by as much as may be gained
 ROUNDING = 1e-5  # nats, in single precision: two objectives that differ by less are the same
 
 
 def settled(record: Record, true_mi: float) -> bool:
     """Whether an encoder's training had the time that its loss takes; an untrained encoder has.
 
-    It diverged; or it is frozen: its objective is the same for every batch of the last epoch, so that no gradient moves it;
-    or it has left zero and hardly rises any more: the last epoch's mean estimate is at least 5% of the truth, and it exceeds
-    that of the epoch four fifths into the training by less than 5% of the truth.
+    It diverged; or it is frozen: its objective is the same for every batch of the last twentieth of the steps, so that no
+    gradient moves it; or it has left zero and hardly rises any more: the mean estimate of the last twentieth is at least 5% of
+    the truth, and it exceeds that of the twentieth that ends four fifths into the training by less than 5% of the truth.
     """
-    run: Any = record.run
-    if run.loss == "untrained" or not record.ok:
+    if record.run.loss == "untrained" or not record.ok:
         return True
     steps = len(record.arrays["pairs"])
-    images = run.train_size or (CIFAR_SIZES if run.dataset in CIFAR else DATASETS[run.dataset]().sizes)[0]
-    span = min(images // run.batch, max(1, steps // 5))
+    window = max(1, steps // WINDOW)
 
-    def epoch(column: str, stop: int) -> Array:
-        values, pairs = (record.arrays[name][stop - span : stop].astype(float) for name in (column, "pairs"))
+    def those_before(stop: int, column: str) -> Array:
+        values, pairs = (record.arrays[name][stop - window : stop].astype(float) for name in (column, "pairs"))
         return values[pairs > 0]
 
-    if np.ptp(epoch("objective", steps)) < ROUNDING:
+    if np.ptp(those_before(steps, "objective")) < ROUNDING:
         return True
-    before, end = (float(epoch("estimate", stop).mean()) for stop in (steps * 4 // 5, steps))
+    before, end = (float(those_before(stop, "estimate").mean()) for stop in (steps * 4 // 5, steps))
     return bool(end >= STILL * true_mi and end - before < STILL * true_mi)
 
 

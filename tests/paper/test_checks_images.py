@@ -201,6 +201,14 @@ def test_settled(estimate, expected):
     assert settled(trained(estimate=estimate), math.log(10)) is expected
 
 
+def test_one_high_epoch_at_the_end_is_scatter():
+    estimate, rest = np.full(40_000, 1.0), {"objective": np.arange(40_000), "pairs": np.ones(40_000)}
+    estimate[-143:] = 1.2
+    assert settled(trained(estimate=estimate, **rest), math.log(10))
+    estimate[-2000:] = 1.2
+    assert not settled(trained(estimate=estimate, **rest), math.log(10))
+
+
 def test_a_frozen_run_has_settled_at_zero_and_one_that_pays_a_penalty_has_not():
     estimate = np.zeros(100)
     assert settled(trained(estimate=estimate, objective=np.full(100, -8093.0)), math.log(10))
