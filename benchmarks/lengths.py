@@ -5,12 +5,14 @@ figures/lengths_digits_clb.csv. The lengths of the profiles in `experiments` wer
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from remi.paper import experiments, figures, measures
+from remi.paper.plans import Benchmark, Groups
 from remi.runs import Record, load_or_run, store
 
 CUTS = 24  # lengths that are judged, in equal parts of the whole
@@ -43,24 +45,28 @@ def row(key: str, record: Record, truth: float) -> dict[str, object]:
     return {"task": task, "dataset": dataset, "curve": curve, "lam": lam, "steps": record.run.steps, **course, **kept}
 
 
+def searched(benchmark: Benchmark, steps: int, tasks: Sequence[str], curves: Sequence[str] = ()) -> Groups:
+    """One seed of every loss at that length, whatever the profile's; of those `curves`, or of all."""
+    benchmark = replace(benchmark, steps=dict.fromkeys(tasks, steps), longer={})
+    plan = replace(experiments.TABLE2, seeds=1, benchmarks=(benchmark,), tasks=tuple(tasks), ablation=())
+    return {key: runs for key, runs in plan.runs().items() if runs[0].steps and (not curves or key.split("/")[2] in curves)}
+
+
 def main() -> None:
     """Train and tabulate."""
+    known = {benchmark.dataset: benchmark for benchmark in (*experiments.DIGITS, *experiments.SMALL_CIFAR)}
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dataset", choices=[b.dataset for b in (*experiments.DIGITS, *experiments.SMALL_CIFAR)])
+    parser.add_argument("dataset", choices=known)
     parser.add_argument("steps", type=int)
     parser.add_argument("--tasks", nargs="+", default=["slb", "clb"], choices=["slb", "clb"])
-    parser.add_argument("--curves", nargs="+", help="losses; default: all")
+    parser.add_argument("--curves", nargs="+", default=[], help="losses; default: all")
     parser.add_argument("--size", type=int, help="training images")
     options = parser.parse_args()
-    benchmark = next(b for b in (*experiments.DIGITS, *experiments.SMALL_CIFAR) if b.dataset == options.dataset)
-    benchmark = replace(
-        benchmark, steps=dict.fromkeys(options.tasks, options.steps), train_size=options.size or benchmark.train_size
-    )
-    plan = replace(experiments.TABLE2, seeds=1, benchmarks=(benchmark,), tasks=tuple(options.tasks), ablation=())
-    groups = {key: runs for key, runs in plan.runs().items() if runs[0].steps}
-    groups = {key: runs for key, runs in groups.items() if not options.curves or key.split("/")[2] in options.curves}
+    benchmark = known[options.dataset]
+    if options.size:
+        benchmark = replace(benchmark, train_size=options.size)
     print(store.environment())
-    records = load_or_run(groups)
+    records = load_or_run(searched(benchmark, options.steps, options.tasks, options.curves))
     truth = float(np.log(benchmark.classes))
     table = pd.DataFrame([row(key, *group, truth) for key, group in records.items()])
     name = "_".join(["lengths", options.dataset, *options.tasks])

@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import lengths
 
+from remi.paper import experiments
 from remi.runs.specs import EncoderRun
 from remi.runs.store import Record
 
@@ -39,3 +40,15 @@ def test_a_row_names_its_cell_and_shows_the_course():
     row = lengths.row("clb/digits/remine/0.1", record(np.full(STEPS, 1.5)), truth=2.3)
     assert (row["task"], row["curve"], row["lam"], row["mi_6of6"], row["status"]) == ("clb", "remine", "0.1", 1.5, "ok")
     assert "mi_1of6" not in lengths.row("clb/digits/nwj/None", record(np.full(STEPS, np.nan), diverged_at=0.0), truth=2.3)
+
+
+def test_every_loss_is_searched_at_one_length_whatever_the_profile_gives_it():
+    photographs = experiments.SMALL_CIFAR[0]
+    assert "clb/renwj" in photographs.longer
+    found = lengths.searched(photographs, 500, ["clb"])
+    assert {run.steps for runs in found.values() for run in runs} == {500}
+    assert len(found) == 6 + 6 * 3  # originals, and twins at every weight
+    assert set(lengths.searched(photographs, 500, ["clb"], ["mine", "tuba"])) == {
+        "clb/cifar-10/mine/None",
+        "clb/cifar-10/tuba/None",
+    }
