@@ -188,8 +188,8 @@ def test_a_sweep_states_its_cost_before_it_starts(empty_store, little_cifar, mon
     monkeypatch.setattr(store, "fill", fill)
     assert main(["sweep", "table2", "--profile", "desk"]) == 0
     ((text, count, processes),) = asked
-    assert text.startswith("252 runs of 10,716,000 steps in all, about ")
-    assert re.search(r"about [0-9.]+ (hours|minutes) with 2 processes on .*, about 129 MB on disk\n$", text)
+    assert text.startswith("252 runs of 11,316,000 steps in all, about ")
+    assert re.search(r"about [0-9.]+ (hours|minutes) with 2 processes on .*, about 136 MB on disk\n$", text)
     assert (count, processes) == (252, 2)
 
 

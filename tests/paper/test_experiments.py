@@ -116,7 +116,14 @@ IMAGES = {  # profile, data set: batch, steps in SLB and CLB, and what sees the 
     ("paper", "cifar-10"): (10, 40 * 5000, 100 * 5000, RESNET),
     ("paper", "cifar-100"): (100, 100 * 500, 150 * 500, RESNET),
 }
-LONGER = {("desk", "clb/cifar-10/renwj"): 160_000, ("desk", "clb/cifar-10/retuba"): 160_000}
+LONGER = {
+    ("desk", f"clb/{dataset}/{loss}"): steps
+    for dataset, losses in (
+        ("cifar-10", {"renwj": 160_000, "retuba": 160_000}),
+        ("cifar-100", {"mine": 50_000, "remine": 50_000, "renwj": 100_000, "retuba": 100_000}),
+    )
+    for loss, steps in losses.items()
+}
 
 
 @pytest.mark.parametrize("task", ["slb", "clb"])
