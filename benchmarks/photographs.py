@@ -1,9 +1,9 @@
 """Table 2 on photographs: CIFAR-10 in CLB with the twelve losses and in SLB with those that the claims compare, and CIFAR-100.
 
 `python benchmarks/photographs.py` trains what is missing of three seeds with the small network at 32 pixels, the twins at weight
-0.001, two and a half hours on 2 cores; these are runs of `python -m remi sweep table2 --profile desk`, which goes on from them. Of
-CIFAR-100 it has, in CLB, what settles soonest (figures/lengths_cifar-100_clb.csv) and what fails at once.
-With `--profile paper` it is CLB with the losses of the rescue, one seed of ResNet-18 at 224 pixels, minutes on a GPU. It writes
+0.001, two and a half hours on 2 cores; these are runs of `python -m remi sweep table2 --profile desk`, which goes on from
+them. Of CIFAR-100 it has, in CLB, what settles soonest (figures/lengths_cifar-100_clb.csv) and what fails at once. With
+`--profile paper` it is CLB with the losses of the rescue, one seed of ResNet-18 at 224 pixels, minutes on a GPU. It writes
 photographs.{csv,md,png,pdf,json} and the verdicts that these runs can give.
 """
 
