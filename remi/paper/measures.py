@@ -123,7 +123,7 @@ def climbs(record: Record) -> Array:
 
 
 STILL = 0.05  # share of the truth: what an encoder's estimate may still gain in the last fifth of its steps
-WINDOW = 20  # of the steps that share goes under one mean: an epoch of 100 batches of 10 scatters by as much as may be gained
+WINDOW = 20  # a mean is over a twentieth of the steps: one over 100 batches of 10 scatters by half of what may be gained
 ROUNDING = 1e-5  # nats, in single precision: two objectives that differ by less are the same
 
 
